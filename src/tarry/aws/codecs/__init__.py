@@ -1,0 +1,1 @@
+"""The four AWS protocols, driven by botocore's service descriptions."""

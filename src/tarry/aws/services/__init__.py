@@ -1,0 +1,1 @@
+"""One module (or package) per AWS service: operations as functions from parameters to answers."""

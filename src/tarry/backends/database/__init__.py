@@ -1,0 +1,1 @@
+"""SQL: one schema, plain functions on a connection, one writer."""

@@ -1,0 +1,89 @@
+"""What a caller has described and not yet deployed: models and endpoint configurations.
+
+Both are immutable once created. ``described_back`` holds members that have no meaning off AWS (a VPC, an image pull
+secret): they are kept exactly as they came and shown again by Describe.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+JsonObject = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """One container of a model."""
+
+    image: str
+    model_data_url: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    described_back: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model: one container, the role that it runs under, and nothing that runs yet."""
+
+    id: str
+    name: str
+    arn: str
+    container: Container
+    container_is_primary: bool = True
+    """Given as PrimaryContainer (true) or as the only entry of Containers (false): Describe answers in kind."""
+    execution_role_arn: str | None
+    created_at_us: int
+    network_isolation: bool = False
+    described_back: JsonObject = field(default_factory=dict)
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One production variant of an endpoint configuration."""
+
+    name: str
+    model_name: str
+    instance_type: str
+    initial_instance_count: int
+    initial_weight: float = 1.0
+    model_data_timeout_s: int = 3600
+    startup_timeout_s: int = 480
+    described_back: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsyncInferenceConfig:
+    """Where answers go, who is told, and how many requests an instance works on at once."""
+
+    s3_output_path: str
+    s3_failure_path: str | None = None
+    kms_key_id: str | None = None
+    success_topic: str | None = None
+    error_topic: str | None = None
+    include_response_on_success: bool = False
+    include_response_on_error: bool = False
+    max_concurrent_invocations_per_instance: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointConfig:
+    """An endpoint configuration; always asynchronous, that is what Tarry serves."""
+
+    id: str
+    name: str
+    arn: str
+    variants: tuple[Variant, ...]
+    async_inference: AsyncInferenceConfig
+    created_at_us: int
+    described_back: JsonObject = field(default_factory=dict)
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagSet:
+    """The tags of one resource; ``id`` is the resource's ARN."""
+
+    id: str
+    tags: Mapping[str, str]
+    revision: int = 0

@@ -1,0 +1,108 @@
+"""One generation of an endpoint: a configuration, the models in it, and how its work is split.
+
+All deployments of an endpoint share one queue. Each queued invocation carries a bucket 0..99 (a hash of its id); a
+Routing maps buckets to (deployment, variant). Moving traffic rewrites the routing, at most 100 entries, never the queue.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tarry.core.catalog import EndpointConfig, Model, Variant
+
+BUCKETS = 100
+
+
+class DeploymentState(StrEnum):
+    """Where a deployment is in its life."""
+
+    STARTING = "Starting"
+    ACTIVE = "Active"
+    DRAINING = "Draining"
+    STOPPED = "Stopped"
+    FAILED = "Failed"
+
+
+TRANSITIONS: dict[DeploymentState, frozenset[DeploymentState]] = {
+    DeploymentState.STARTING: frozenset({DeploymentState.ACTIVE, DeploymentState.FAILED, DeploymentState.DRAINING}),
+    DeploymentState.ACTIVE: frozenset({DeploymentState.DRAINING}),
+    DeploymentState.DRAINING: frozenset({DeploymentState.STOPPED}),
+    DeploymentState.FAILED: frozenset({DeploymentState.STOPPED}),
+    DeploymentState.STOPPED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployedVariant:
+    """A variant as deployed: its configuration, a copy of its model, and what is desired of it now."""
+
+    variant: Variant
+    model: Model
+    desired_weight: float
+    desired_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One generation of an endpoint. Models are copied in, so deleting one changes nothing that runs."""
+
+    id: str
+    endpoint_id: str
+    generation: int
+    config: EndpointConfig
+    variants: tuple[DeployedVariant, ...]
+    state: DeploymentState
+    created_at_us: int
+    topics_tested: int = 0
+    """How many times test notifications were asked for and sent (creation, update, each weights-and-capacities call)."""
+    topics_tests_wanted: int = 1
+    failure_reason: str | None = None
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The buckets of one (deployment, variant)."""
+
+    deployment_id: str
+    variant_name: str
+    buckets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """Which (deployment, variant) works on which buckets of an endpoint's queue; ``id`` is the endpoint's id."""
+
+    id: str
+    shares: tuple[Share, ...] = ()
+    revision: int = 0
+
+
+def split_buckets(weights: Mapping[tuple[str, str], float]) -> tuple[Share, ...]:
+    """Split the 100 buckets by weight, largest remainder first; weights that are all zero split evenly.
+
+    Keys are (deployment id, variant name). An empty mapping gives no shares: the queue waits.
+    """
+    if not weights:
+        return ()
+    total = sum(weights.values())
+    parts = {key: (weight / total if total else 1 / len(weights)) * BUCKETS for key, weight in weights.items()}
+    counts = {key: int(part) for key, part in parts.items()}
+    by_remainder = sorted(parts, key=lambda key: (counts[key] - parts[key], key))
+    for key in by_remainder[: BUCKETS - sum(counts.values())]:
+        counts[key] += 1
+    shares, start = [], 0
+    for (deployment_id, variant_name), count in counts.items():
+        if count:
+            shares.append(Share(deployment_id, variant_name, tuple(range(start, start + count))))
+        start += count
+    return tuple(shares)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredCapacity:
+    """What UpdateEndpointWeightsAndCapacities asks of one variant; None leaves a value as it is."""
+
+    variant_name: str
+    weight: float | None = None
+    instance_count: int | None = None

@@ -1,0 +1,48 @@
+"""One running copy of a variant's container: its states and what may follow what."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class InstanceState(StrEnum):
+    """Where an instance is in its life."""
+
+    PENDING = "Pending"  # the row is written; the engine has not been asked yet
+    STARTING = "Starting"  # environment, model data, process, waiting for /ping
+    IN_SERVICE = "InService"  # answers /ping; delivery may give it work
+    DRAINING = "Draining"  # gets no new work; stopped when its last invocation has ended
+    STOPPED = "Stopped"
+    FAILED = "Failed"  # died, never answered, or could not be started
+
+
+TRANSITIONS: dict[InstanceState, frozenset[InstanceState]] = {
+    InstanceState.PENDING: frozenset({InstanceState.STARTING, InstanceState.STOPPED, InstanceState.FAILED}),
+    InstanceState.STARTING: frozenset({InstanceState.IN_SERVICE, InstanceState.STOPPED, InstanceState.FAILED}),
+    InstanceState.IN_SERVICE: frozenset({InstanceState.DRAINING, InstanceState.STOPPED, InstanceState.FAILED}),
+    InstanceState.DRAINING: frozenset({InstanceState.STOPPED, InstanceState.FAILED}),
+    InstanceState.STOPPED: frozenset(),
+    InstanceState.FAILED: frozenset(),
+}
+
+ENDED = frozenset({InstanceState.STOPPED, InstanceState.FAILED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """An instance row. It is written (Pending) before the engine acts, so nothing runs that no row knows of."""
+
+    id: str
+    endpoint_id: str
+    deployment_id: str
+    variant_name: str
+    state: InstanceState
+    concurrency: int
+    """How many invocations it may have in flight."""
+    created_at_us: int
+    ready_at_us: int | None = None
+    """When it first answered /ping; None: never."""
+    ended_at_us: int | None = None
+    address: str | None = None
+    """Base URL of its model server, such as ``http://127.0.0.1:20001``; set from InService on."""
+    failure_reason: str | None = None
+    revision: int = 0

@@ -1,0 +1,197 @@
+"""The life of one invocation: what is fixed at acceptance, which states follow which, and its names in S3.
+
+States: Queued (accepted, waiting) → Running (leased to an instance) → Publishing (outcome chosen, not yet visible) → one
+of Completed, Failed, Expired, Stopped. The step to Publishing is taken once, guarded by state and lease token, and chooses
+the outcome for ever. A lost lease puts Running back to Queued.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tarry.core.catalog import AsyncInferenceConfig
+from tarry.core.deployment import BUCKETS
+from tarry.core.names import S3Location
+
+LOST_ATTEMPTS_MAX = 3
+"""The third lost attempt fails the request: a poison request must not kill every instance in turn."""
+INLINE_BYTES_MAX = 128 * 1024
+"""Answers up to this size ride in the decision row, and in a notification that includes the response."""
+TTL_S_DEFAULT = 21_600  # AWS: InvokeEndpointAsync API reference, RequestTTLSeconds
+TIMEOUT_S_DEFAULT = 900  # AWS: InvokeEndpointAsync API reference, InvocationTimeoutSeconds
+CONCURRENCY_DEFAULT = 4  # OURS: AWS picks a number and does not say which; the seed's example has 4
+
+
+class InvocationState(StrEnum):
+    """Where an invocation is."""
+
+    QUEUED = "Queued"
+    RUNNING = "Running"
+    PUBLISHING = "Publishing"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    EXPIRED = "Expired"
+    STOPPED = "Stopped"
+
+
+TERMINAL = frozenset({InvocationState.COMPLETED, InvocationState.FAILED, InvocationState.EXPIRED, InvocationState.STOPPED})
+
+TRANSITIONS: dict[InvocationState, frozenset[InvocationState]] = {
+    InvocationState.QUEUED: frozenset({InvocationState.RUNNING}),
+    InvocationState.RUNNING: frozenset({InvocationState.PUBLISHING, InvocationState.QUEUED, *TERMINAL}),
+    InvocationState.PUBLISHING: TERMINAL,
+    **dict.fromkeys(TERMINAL, frozenset()),
+}
+"""Running → terminal in one step is Publishing and the end in one commit, where the store can do that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvokeRequest:
+    """What the caller of InvokeEndpointAsync sent, after validation of its shape."""
+
+    endpoint_name: str
+    input_location: str | None = None
+    body: bytes | None = None
+    content_type: str | None = None
+    accept: str | None = None
+    custom_attributes: str | None = None
+    inference_id: str | None = None
+    output_extension: str | None = None
+    filename: str | None = None
+    ttl_s: int | None = None
+    timeout_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """An accepted invocation. Everything it needs later is copied in at acceptance; it never changes.
+
+    ``id`` is ours and unique; ``inference_id`` is the caller's and may repeat. Times are microseconds since the epoch, UTC.
+    """
+
+    id: str
+    endpoint_id: str
+    endpoint_name: str
+    region: str
+    bucket: int
+    inference_id: str
+    received_at_us: int
+    expires_at_us: int
+    """Past this and still never claimed: Expired."""
+    timeout_s: int
+    output_location: str
+    failure_location: str
+    priority: int = 0
+    input_location: str | None = None
+    """None: the body came inline with the request."""
+    content_type: str | None = None
+    accept: str | None = None
+    custom_attributes: str | None = None
+    kms_key_id: str | None = None
+    success_topic: str | None = None
+    error_topic: str | None = None
+    include_response_on_success: bool = False
+    include_response_on_error: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an invocation ended. ``reason`` is None exactly when it Completed."""
+
+    state: InvocationState
+    ended_at_us: int
+    reason: str | None = None
+    content_type: str | None = None
+    """Of the object that is published."""
+    container_status: int | None = None
+    response: bytes | None = None
+    """The published bytes, where a notification has to include them and they are at most INLINE_BYTES_MAX."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvocationRecord:
+    """An invocation with its current state, as the store shows it."""
+
+    invocation: Invocation
+    state: InvocationState
+    attempts: int
+    lost_attempts: int
+    instance_id: str | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def id(self) -> str:
+        """The invocation's id."""
+        return self.invocation.id
+
+
+def bucket_of(invocation_id: str) -> int:
+    """The bucket 0..99 of an invocation: a hash of its id, so that any process computes the same."""
+    return int.from_bytes(hashlib.blake2b(invocation_id.encode(), digest_size=4).digest()) % BUCKETS
+
+
+@dataclass(frozen=True, slots=True)
+class Locations:
+    """Where an invocation's output and failure objects go; always two different keys."""
+
+    output: S3Location
+    failure: S3Location
+
+
+def locations_of(config: AsyncInferenceConfig, invocation_id: str, extension: str | None, filename: str | None) -> Locations:
+    """Fix both keys at acceptance.
+
+    Output: ``<S3OutputPath>/[<ext>/]<Filename or id.out>``. Failure: ``<S3FailurePath, else S3OutputPath>/[<ext>/]<stem>-error.out``.
+
+    AWS: ``<uuid>.out`` and ``<uuid>-error.out``, extension appended, Filename instead of the generated name
+    (InvokeEndpointAsync API reference). OURS: without S3FailurePath AWS has no failure object; here there always is one, beside the output.
+    OURS: the stem of a Filename is the part before its only dot; a Filename that would meet the failure key gets it once more.
+    """
+    name = filename or f"{invocation_id}.out"
+    stem = name.partition(".")[0]
+    ext = extension or ""
+    output = S3Location.parse(config.s3_output_path).join(ext, name)
+    failure_root = S3Location.parse(config.s3_failure_path or config.s3_output_path)
+    failure = failure_root.join(ext, f"{stem}-error.out")
+    if failure == output:
+        failure = failure_root.join(ext, f"{stem}-error-error.out")
+    return Locations(output, failure)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptView:
+    """What acceptance needs to know of an endpoint."""
+
+    endpoint_id: str
+    endpoint_name: str
+    region: str
+    config: AsyncInferenceConfig
+
+
+def admit(request: InvokeRequest, endpoint: AcceptView, *, invocation_id: str, now_us: int) -> Invocation:
+    """Make the invocation that is put into the queue; pure, so a repeat with the same arguments is the same row."""
+    places = locations_of(endpoint.config, invocation_id, request.output_extension, request.filename)
+    ttl_s = TTL_S_DEFAULT if request.ttl_s is None else request.ttl_s
+    config = endpoint.config
+    return Invocation(
+        id=invocation_id,
+        endpoint_id=endpoint.endpoint_id,
+        endpoint_name=endpoint.endpoint_name,
+        region=endpoint.region,
+        bucket=bucket_of(invocation_id),
+        inference_id=request.inference_id or invocation_id,
+        received_at_us=now_us,
+        expires_at_us=now_us + ttl_s * 1_000_000,
+        timeout_s=TIMEOUT_S_DEFAULT if request.timeout_s is None else request.timeout_s,
+        output_location=str(places.output),
+        failure_location=str(places.failure),
+        input_location=request.input_location,
+        content_type=request.content_type,
+        accept=request.accept,
+        custom_attributes=request.custom_attributes,
+        kms_key_id=config.kms_key_id,
+        success_topic=config.success_topic,
+        error_topic=config.error_topic,
+        include_response_on_success=config.include_response_on_success,
+        include_response_on_error=config.include_response_on_error,
+    )

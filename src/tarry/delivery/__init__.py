@@ -1,0 +1,1 @@
+"""Carries one invocation from acceptance to notification."""

@@ -1,0 +1,1 @@
+"""The small cloud for those who have none: buckets and topics, complete and durable."""

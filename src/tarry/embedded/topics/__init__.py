@@ -1,0 +1,1 @@
+"""Topics with HTTP subscribers, in the server's database."""
