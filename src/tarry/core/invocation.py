@@ -141,10 +141,12 @@ class Locations:
 def locations_of(config: AsyncInferenceConfig, invocation_id: str, extension: str | None, filename: str | None) -> Locations:
     """Fix both keys at acceptance.
 
-    Output: ``<S3OutputPath>/[<ext>/]<Filename or id.out>``. Failure: ``<S3FailurePath, else S3OutputPath>/[<ext>/]<stem>-error.out``.
+    Output: ``<S3OutputPath>/[<ext>/]<Filename or id.out>``.
+    Failure: ``<S3FailurePath, else S3OutputPath>/[<ext>/]<stem>-error.out``.
 
     AWS: ``<uuid>.out`` and ``<uuid>-error.out``, extension appended, Filename instead of the generated name
-    (InvokeEndpointAsync API reference). OURS: without S3FailurePath AWS has no failure object; here there always is one, beside the output.
+    (InvokeEndpointAsync API reference). OURS: AWS has no failure object without
+    S3FailurePath; here there always is one, beside the output.
     OURS: the stem of a Filename is the part before its only dot; a Filename that would meet the failure key gets it once more.
     """
     name = filename or f"{invocation_id}.out"
