@@ -11,6 +11,8 @@
     * LimitExceeded
     * Throttled
     * AccessDenied
+    * S3 requests: InvalidBucketName, BucketAlreadyOwned, BucketNotEmpty, KeyTooLong, InvalidRange, PreconditionFailed,
+      NoSuchUpload, NoParts, InvalidPart, InvalidPartOrder, InvalidPartNumber, EntityTooSmall, ChecksumMismatch
   * DependencyError: the world outside this process failed
     * StorageFull
     * ObjectNotFound
@@ -91,6 +93,123 @@ class Throttled(RequestError):
 
 class AccessDenied(RequestError):
     """The caller's key may not do this."""
+
+
+# ------------------------------------------------------------------------------- requests to the embedded object store
+
+
+class InvalidBucketName(RequestError):
+    """The name breaks the naming rules of S3."""
+
+    def __init__(self, name: str, rule: str) -> None:
+        super().__init__(f"The bucket name {name!r} is not valid: {rule}")
+        self.name = name
+        self.rule = rule
+
+
+class BucketAlreadyOwned(RequestError):
+    """The bucket exists already; there is one account, so it is the caller's."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The bucket {name!r} exists already and is yours.")
+        self.name = name
+
+
+class BucketNotEmpty(RequestError):
+    """A bucket with objects in it is not deleted."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The bucket {name!r} is not empty; delete its objects first.")
+        self.name = name
+
+
+class KeyTooLong(RequestError):
+    """The key has more bytes in UTF-8 than S3 allows."""
+
+    def __init__(self, size: int, size_max: int) -> None:
+        super().__init__(f"The key has {size} bytes in UTF-8; at most {size_max} are possible.")
+        self.size = size
+        self.size_max = size_max
+
+
+class InvalidRange(RequestError):
+    """No byte of the object lies in the requested range."""
+
+    def __init__(self, requested: str, size: int) -> None:
+        super().__init__(f"The range {requested!r} lies outside of an object of {size} bytes.")
+        self.requested = requested
+        self.size = size
+
+
+class PreconditionFailed(RequestError):
+    """A condition of the request does not hold; ``condition`` is the header's name (``If-Match``, ``If-None-Match``, …)."""
+
+    def __init__(self, condition: str) -> None:
+        super().__init__(f"The condition {condition} does not hold.")
+        self.condition = condition
+
+
+class NoSuchUpload(RequestError):
+    """The multipart upload was never begun, has been completed, or was aborted."""
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(f"There is no unfinished multipart upload {upload_id!r}.")
+        self.upload_id = upload_id
+
+
+class NoParts(RequestError):
+    """A multipart upload is to be completed without any part."""
+
+    def __init__(self) -> None:
+        super().__init__("At least one part has to be named.")
+
+
+class InvalidPart(RequestError):
+    """A named part was not uploaded, or its ETag or checksum is another."""
+
+    def __init__(self, upload_id: str, number: int, etag: str) -> None:
+        super().__init__(f"Part {number} with ETag {etag!r} was not uploaded.")
+        self.upload_id = upload_id
+        self.number = number
+        self.etag = etag
+
+
+class InvalidPartOrder(RequestError):
+    """The parts of a completion are not named in ascending order."""
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__("The parts have to be named in ascending order of their numbers.")
+        self.upload_id = upload_id
+
+
+class InvalidPartNumber(RequestError):
+    """The part number is not one of the possible ones: ``1..number_max``."""
+
+    def __init__(self, number: int, number_max: int) -> None:
+        super().__init__(f"Expected a part number from 1 to {number_max}, got {number}.")
+        self.number = number
+        self.number_max = number_max
+
+
+class EntityTooSmall(RequestError):
+    """A part other than the last is smaller than S3 allows."""
+
+    def __init__(self, *, number: int, etag: str, size: int, size_min: int) -> None:
+        super().__init__(f"Part {number} has {size} bytes; all parts but the last need at least {size_min}.")
+        self.number = number
+        self.etag = etag
+        self.size = size
+        self.size_min = size_min
+
+
+class ChecksumMismatch(RequestError):
+    """A checksum that the caller gave is not that of the bytes."""
+
+    def __init__(self, algorithm: str, *, expected: str, calculated: str) -> None:
+        super().__init__(f"The {algorithm.upper()} {expected!r} was given, the bytes have {calculated!r}.")
+        self.algorithm = algorithm
+        self.expected = expected
+        self.calculated = calculated
 
 
 class DependencyError(TarryError):
