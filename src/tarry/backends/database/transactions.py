@@ -1,0 +1,262 @@
+"""Durable writes at the price of a shared commit.
+
+A commit that survives a power cut costs an fsync, and SQLite has one writer at a time. So one thread owns the one writing
+connection: callers hand it plain functions of a connection, it runs all that have arrived as one transaction, and every
+caller hears of its result after the COMMIT. Sixteen rows share a commit as easily as one, and the event loop pays one
+thread hop per batch. Reads run on other connections, in other threads, and never wait for writes (WAL).
+"""
+
+import asyncio
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import Connection, MetaData, Table, insert
+
+from tarry.backends.database.engine import connect_reading, connect_writing, raw, translated
+from tarry.core.errors import Throttled
+
+T = TypeVar("T")
+P = TypeVar("P")
+GroupFunction = Callable[[Connection, Sequence[P]], Sequence[T | Exception]]
+"""A write of many callers at once: one result, or exception, per item."""
+
+_log = logging.getLogger(__name__)
+
+WRITES_WAITING_MAX = 8192
+"""Writes that may wait for the writer; one more is refused with Throttled."""
+BATCH_MAX = 512
+"""Writes in one transaction: bounds how long a reader of fresh data waits."""
+READERS = 2
+
+
+@dataclass(slots=True)
+class _Write:
+    """One caller's write. ``group`` writes (functions of many items) of one function run as one call."""
+
+    run: Callable[..., Any]
+    group: bool
+    item: Any
+    future: "asyncio.Future[Any]"
+    after: Callable[[Any], None] | None
+
+
+class _TransactionLost(Exception):
+    """SQLite has rolled the whole transaction back, not only one statement."""
+
+
+class Database:
+    """One database file: a writer thread, and a few readers.
+
+    Functions given to ``write``, ``write_grouped`` and ``read`` run in another thread, must not keep the connection, and may
+    be run a second time if the transaction that they shared had to be taken back: all they do must be done through it.
+    """
+
+    def __init__(self, path: Path, *, writes_waiting_max: int = WRITES_WAITING_MAX, batch_max: int = BATCH_MAX) -> None:
+        self.path = path
+        self._loop = asyncio.get_running_loop()
+        self._writes_waiting_max = writes_waiting_max
+        self._batch_max = batch_max
+        self._waiting: deque[_Write] = deque()
+        self._arrived = threading.Condition()
+        self._closing = False
+        self._writer_engine = connect_writing(path)
+        self._reader_engine = connect_reading(path, READERS)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="tarry-read")
+        self._thread = threading.Thread(target=self._write_loop, name="tarry-write", daemon=True)
+        self.commits = 0
+        """Transactions committed since the start: what the writer's batching is judged by."""
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        *,
+        create: MetaData | None = None,
+        writes_waiting_max: int = WRITES_WAITING_MAX,
+        batch_max: int = BATCH_MAX,
+    ) -> Self:
+        """Open (or make, with mode 0600) the database file, bring its schema up to date, start the writer.
+
+        With ``create`` the tables of that metadata are made as they are and no migration runs; for tests.
+        Errors: SchemaTooNew, StorageFull.
+        """
+        path = path.absolute()
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        path.chmod(0o600)
+        database = cls(path, writes_waiting_max=writes_waiting_max, batch_max=batch_max)
+        try:
+            await asyncio.to_thread(database._writer_engine.connect().close)
+        except Exception as error:
+            raise translated(error) from error
+        database._thread.start()
+        if create is not None:
+            await database.write(create.create_all)
+        return database
+
+    async def write(self, fn: Callable[[Connection], T], *, after: Callable[[T], None] | None = None) -> T:
+        """Run ``fn`` in a transaction, together with whatever else has arrived; returns after the COMMIT is on disk.
+
+        If ``fn`` raises, its own changes are taken back, those of others stay, and the error is raised here. Cancelling the
+        caller does not take the write back. ``after`` is called in the event loop with the result once it is committed,
+        whether the caller still waits or not. Errors: Throttled (the writer is full or closing), StorageFull, what ``fn`` raises.
+        """
+        return await self._submit(_Write(fn, False, None, self._loop.create_future(), after))  # type: ignore[no-any-return]
+
+    async def write_grouped(self, fn: GroupFunction[P, T], item: P, *, after: Callable[[T], None] | None = None) -> T:
+        """Like ``write`` for work that is cheaper many at a time: ``fn`` gets the items of all callers that named it.
+
+        It returns one result per item, in order; an exception among them is raised to that item's caller alone. If ``fn``
+        raises, it is called again with one item at a time.
+        """
+        return await self._submit(_Write(fn, True, item, self._loop.create_future(), after))  # type: ignore[no-any-return]
+
+    async def insert(self, table: Table, row: Mapping[str, object]) -> None:
+        """Insert a row; rows that arrive for one table together are one ``executemany``, so they must name the same columns."""
+        await self.write_grouped(_inserter(table), row)
+
+    async def read(self, fn: Callable[[Connection], T]) -> T:
+        """Run ``fn`` on a reading connection: one consistent snapshot, all committed writes included."""
+        return await self._loop.run_in_executor(self._readers, self._read, fn)
+
+    async def close(self) -> None:
+        """Finish what has been handed in, then close. Later writes are refused. Repeats change nothing."""
+        with self._arrived:
+            self._closing = True
+            self._arrived.notify()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
+        self._readers.shutdown(wait=False)
+        self._reader_engine.dispose()
+        self._writer_engine.dispose()
+
+    def _submit(self, write: _Write) -> "asyncio.Future[Any]":
+        with self._arrived:
+            if self._closing:
+                raise Throttled("The server is stopping; try again in a moment.")
+            if len(self._waiting) >= self._writes_waiting_max:
+                raise Throttled(f"{self._writes_waiting_max} writes are waiting for the disk; try again in a moment.")
+            self._waiting.append(write)
+            if len(self._waiting) == 1:
+                self._arrived.notify()
+        return write.future
+
+    def _read(self, fn: Callable[[Connection], T]) -> T:
+        try:
+            with self._reader_engine.begin() as connection:
+                return fn(connection)
+        except Exception as error:
+            raise translated(error) from error
+
+    # ------------------------------------------------------------------------------------------- in the writer's thread
+
+    def _write_loop(self) -> None:
+        with self._writer_engine.connect() as connection:
+            while batch := self._next_batch():
+                try:
+                    results = self._run(connection, batch)
+                except Exception as error:
+                    _log.exception("The writer could not take a failed transaction back.")
+                    results = [translated(error) for _ in batch]
+                try:
+                    self._loop.call_soon_threadsafe(_resolve, batch, results)
+                except RuntimeError:  # the loop has been closed without us: nobody is left who could hear of it
+                    _log.warning("The event loop ended before the database was closed.")
+
+    def _next_batch(self) -> list[_Write]:
+        with self._arrived:
+            while not self._waiting and not self._closing:
+                self._arrived.wait()
+            count = min(len(self._waiting), self._batch_max)
+            return [self._waiting.popleft() for _ in range(count)]
+
+    def _run(self, connection: Connection, batch: list[_Write]) -> list[Any]:
+        """Run the writes as one transaction; one by one where a full disk or the COMMIT itself took all of them back."""
+        try:
+            transaction = connection.begin()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers' answer
+            return [translated(error) for _ in batch]
+        try:
+            results = self._run_parts(connection, batch)
+            transaction.commit()
+            self.commits += 1
+            return results
+        except Exception as error:  # noqa: BLE001
+            transaction.rollback()
+            if len(batch) == 1:
+                return [translated(error.__cause__ if isinstance(error, _TransactionLost) and error.__cause__ else error)]
+        return [result for write in batch for result in self._run(connection, [write])]
+
+    def _run_parts(self, connection: Connection, batch: list[_Write]) -> list[Any]:
+        results: list[Any] = [None] * len(batch)
+        grouped: dict[Any, list[int]] = {}
+        for index, write in enumerate(batch):
+            if write.group:
+                grouped.setdefault(write.run, []).append(index)
+            else:
+                results[index] = _guarded(connection, write.run)
+        for run, indexes in grouped.items():
+            items = [batch[index].item for index in indexes]
+            for index, result in zip(indexes, _run_group(connection, run, items), strict=True):
+                results[index] = result
+        return results
+
+
+def _run_group(connection: Connection, run: Callable[..., Any], items: list[Any]) -> Sequence[Any]:
+    together = _guarded(connection, lambda c: run(c, items))
+    if not isinstance(together, Exception):
+        return together  # type: ignore[no-any-return]
+    if len(items) == 1:
+        return [together]
+    alone = [_guarded(connection, partial(_run_one, run, item)) for item in items]
+    return [result if isinstance(result, Exception) else result[0] for result in alone]
+
+
+def _run_one(run: Callable[..., Any], item: Any, connection: Connection) -> Any:
+    return run(connection, [item])
+
+
+def _guarded(connection: Connection, run: Callable[[Connection], Any]) -> Any:
+    """Run one part inside a savepoint; an error becomes the result, and leaves nothing behind."""
+    driver = raw(connection)
+    driver.execute("SAVEPOINT part")
+    try:
+        result = run(connection)
+    except Exception as error:
+        if not driver.in_transaction:
+            raise _TransactionLost from error
+        driver.execute("ROLLBACK TO part")
+        driver.execute("RELEASE part")
+        return translated(error)
+    driver.execute("RELEASE part")
+    return result
+
+
+def _resolve(batch: list[_Write], results: list[Any]) -> None:
+    for write, result in zip(batch, results, strict=True):
+        if isinstance(result, Exception):
+            if not write.future.done():
+                write.future.set_exception(result)
+            continue
+        if write.after is not None:
+            write.after(result)
+        if not write.future.done():
+            write.future.set_result(result)
+
+
+@lru_cache(maxsize=256)
+def _inserter(table: Table) -> Callable[[Connection, Sequence[Mapping[str, object]]], Sequence[None]]:
+    statement = insert(table)
+
+    def run(connection: Connection, rows: Sequence[Mapping[str, object]]) -> Sequence[None]:
+        connection.execute(statement, [dict(row) for row in rows])
+        return [None] * len(rows)
+
+    return run
