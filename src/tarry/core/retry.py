@@ -41,3 +41,8 @@ def phased(*, steady: tuple[int, float], growing: tuple[int, float], lasting: tu
 # OURS: HTTP/S gets both, one after the other: a subscriber here is often a program on a laptop, started again by hand.
 SNS_HTTP = phased(steady=(3, 20.0), growing=(10, 600.0), lasting=(36, 600.0))
 """What a push to an HTTP or HTTPS subscriber gets: 50 tries over about 7 hours."""
+
+
+def outbox_delay_s(tries: int) -> float:
+    """Seconds before a notification that no topic would take is tried again: 1, 2, 4 … at most 300, without end."""
+    return float(min(2 ** min(tries, 16), 300))

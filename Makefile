@@ -1,0 +1,48 @@
+# `make demo` shows it, `make test` proves it. PYTHON=python3.12 chooses another interpreter.
+PYTHON ?= python3
+export PYTHON
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help install dev demo check test test-all clients bench lock docs clean
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: ## .venv with the server
+	@scripts/install requirements/server.txt
+
+dev: ## .venv with the server, the checks and the tests
+	@scripts/install requirements/dev.txt
+
+demo: ## From nothing to the whole path, on real input
+	@$(PYTHON) demo/run.py
+
+check: dev ## Format, lint, types, layers, budgets (the fast part)
+	$(BIN)/ruff format --check src tests bench demo
+	$(BIN)/ruff check src tests bench demo
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
+	$(PYTEST) -q tests/architecture tests/docs
+
+test: check ## What CI runs
+	$(PYTEST) -m "not slow" -n 2 --dist loadgroup
+
+test-all: check clients ## With the long suites
+	$(PYTEST) -n 2 --dist loadgroup
+
+clients: ## The pinned client environments
+	@for file in requirements/clients/*.txt; do scripts/make-environment .clients/$$(basename $$file .txt) $$file; done
+
+bench: dev ## Rates as ratios from one run; raw figures in bench/results
+	$(BIN)/python -m bench
+
+lock: ## Pin the requirements anew (needs uv)
+	scripts/lock
+
+docs: dev ## Write the generated pages
+	$(BIN)/python -m scripts.generate_docs
+
+clean: ## Remove everything that was made
+	rm -rf $(VENV) .demo .clients .image-environments .mypy_cache .ruff_cache .pytest_cache

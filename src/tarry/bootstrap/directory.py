@@ -1,0 +1,152 @@
+"""The data directory DIR: one server at a time, one account and region for ever, and two files that scripts read.
+
+``credentials`` holds the first key pair in AWS's ini form; ``server.json`` says where the running server listens. Every file is
+written under a temporary name, synced and renamed, so that no reader and no crash sees half of one.
+"""
+
+import configparser
+import fcntl
+import io
+import json
+import os
+import stat
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tarry.core.errors import InvalidRequest
+from tarry.core.names import Scope
+
+PROFILE = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerInfo:
+    """What ``server.json`` says."""
+
+    url: str
+    pid: int
+    tls_cert: str | None = None
+
+
+class DataDirectory:
+    """The files of DIR that belong to no other part."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._lock: IO[str] | None = None
+
+    @property
+    def database(self) -> Path:
+        """The database file."""
+        return self.root / "tarry.db"
+
+    def open(self) -> None:
+        """Make DIR (0700) and take its lock.
+
+        Errors: InvalidRequest where another server runs on it, or DIR is no directory or not ours.
+        """
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if stat.S_IMODE(self.root.stat().st_mode) & 0o077:
+                self.root.chmod(0o700)
+            lock = (self.root / "lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise InvalidRequest(f"The data directory {self.root} cannot be used: {error.strerror}.") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise InvalidRequest(
+                f"Another server is running on {self.root}{self._who()}. Stop it first, or choose another --data-dir."
+            ) from None
+        self._lock = lock
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def fix_scope(self, wanted_region: str | None, wanted_account: str | None, default: Scope) -> Scope:
+        """The account and region of DIR, fixed at its first start.
+
+        Errors: InvalidRequest naming both values where another one is wanted now.
+        """
+        path = self.root / "scope.json"
+        try:
+            known = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            scope = Scope(account_id=wanted_account or default.account_id, region=wanted_region or default.region)
+            write_file(path, json.dumps({"account_id": scope.account_id, "region": scope.region}) + "\n")
+            return scope
+        for what, wanted in (("region", wanted_region), ("account_id", wanted_account)):
+            if wanted is not None and wanted != known[what]:
+                raise InvalidRequest(
+                    f"{self.root} was made for {what} {known[what]!r} and cannot be served as {wanted!r}: use another --data-dir."
+                )
+        return Scope(account_id=known["account_id"], region=known["region"])
+
+    def write_credentials(self, access_key_id: str, secret: str) -> None:
+        """Write the first key pair, readable by the owner only."""
+        ini = configparser.ConfigParser()
+        ini[PROFILE] = {"aws_access_key_id": access_key_id, "aws_secret_access_key": secret}
+        text = io.StringIO()
+        ini.write(text)
+        write_file(self.root / "credentials", text.getvalue())
+
+    def read_credentials(self) -> tuple[str, str]:
+        """The first key pair. Errors: InvalidRequest where no server has been started on DIR yet."""
+        ini = configparser.ConfigParser()
+        if not ini.read(self.root / "credentials", encoding="utf-8"):
+            raise InvalidRequest(
+                f"No credentials in {self.root}: start a server on it first (tarry serve --data-dir {self.root})."
+            )
+        section = ini[PROFILE]
+        return section["aws_access_key_id"], section["aws_secret_access_key"]
+
+    def read_region(self) -> str:
+        """The region of DIR."""
+        region: str = json.loads((self.root / "scope.json").read_text("utf-8"))["region"]
+        return region
+
+    def write_server(self, info: ServerInfo) -> None:
+        """Say where the server listens; written after the bind."""
+        write_file(self.root / "server.json", json.dumps(asdict(info), indent=2) + "\n")
+
+    def read_server(self) -> ServerInfo:
+        """Where the server listens. Errors: InvalidRequest where none does."""
+        try:
+            known: dict[str, Any] = json.loads((self.root / "server.json").read_text("utf-8"))
+        except FileNotFoundError:
+            raise InvalidRequest(
+                f"No server is running on {self.root}: start one with tarry serve --data-dir {self.root}."
+            ) from None
+        return ServerInfo(**known)
+
+    def remove_server(self) -> None:
+        """The server has stopped."""
+        (self.root / "server.json").unlink(missing_ok=True)
+
+    def _who(self) -> str:
+        try:
+            info = self.read_server()
+        except (InvalidRequest, ValueError, TypeError):
+            return ""
+        return f" (process {info.pid}, {info.url})"
+
+
+def write_file(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a small file durably and at once: temporary name, fsync, rename, fsync of the directory."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

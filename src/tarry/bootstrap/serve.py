@@ -1,0 +1,183 @@
+"""One server process, from its first flag to its last signal.
+
+Start: lock DIR, migrate, connect everything, bind, write ``server.json``, answer /health with 200. SIGTERM or SIGINT: no more
+accepts and claims, wait the drain time for what is running, give the rest back to the queue uncounted, stop the instances,
+exit 0. A second signal ends the wait.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import structlog
+import uvicorn
+import uvloop
+from rich.console import Console
+
+from tarry.bootstrap.build import Tarry, build
+from tarry.bootstrap.directory import DataDirectory, ServerInfo
+from tarry.core.errors import InvalidRequest
+from tarry.settings import ServerSettings, Settings
+
+log = structlog.get_logger(__name__)
+
+BACKLOG = 2048
+HEADER_BYTES_MAX = 64 * 1024
+CLOSE_CONNECTIONS_S = 5
+
+
+def run_server(settings: Settings) -> None:
+    """Run until a signal ends it.
+
+    Errors: InvalidRequest for what the caller can mend (DIR in use, port taken, bad certificate).
+    """
+    _configure_log(settings.log.level)
+    directory = DataDirectory(settings.data_dir)
+    directory.open()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, directory))
+    finally:
+        directory.remove_server()
+        directory.close()
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its signal handlers: the stop has an order of its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to ``_serve``."""
+        yield
+
+
+async def _serve(settings: Settings, directory: DataDirectory) -> None:
+    signals = _Signals()
+    listener = _bind(settings.server)
+    info = ServerInfo(url=_url(settings.server, listener), pid=os.getpid(), tls_cert=_text(settings.server.tls_cert))
+    tarry = await build(settings, directory, settings.server.public_url or info.url)
+    http = _http(settings.server, tarry.app)
+    try:
+        tarry.start()
+        serving = asyncio.create_task(http.serve(sockets=[listener]), name="http")
+        directory.write_server(info)
+        tarry.ready = True
+        _say_ready(info, settings)
+        await asyncio.wait({serving, signals.first_task, tarry.failed}, return_when=asyncio.FIRST_COMPLETED)
+        await _stop(settings, tarry, http, serving, signals)
+    finally:
+        await tarry.close()
+    if tarry.failed.done() and (error := tarry.failed.exception()):
+        raise error
+
+
+async def _stop(
+    settings: Settings, tarry: Tarry, http: uvicorn.Server, serving: "asyncio.Task[None]", signals: "_Signals"
+) -> None:
+    tarry.ready = False
+    http.should_exit = True
+    log.info("stopping", drain_timeout_s=settings.server.drain_timeout_s)
+    drain = asyncio.create_task(tarry.drain(settings.server.drain_timeout_s))
+    await asyncio.wait({drain, signals.second_task}, return_when=asyncio.FIRST_COMPLETED)
+    if not drain.done():
+        await tarry.drain(0.0)
+    returned = await drain
+    http.force_exit = signals.second_task.done()
+    await serving
+    log.info("stopped accepting", returned_to_queue=returned)
+
+
+class _Signals:
+    """SIGTERM and SIGINT: the first starts the stop, the second ends its wait."""
+
+    def __init__(self) -> None:
+        self._first, self._second = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        self.first_task = asyncio.create_task(self._first.wait())
+        self.second_task = asyncio.create_task(self._second.wait())
+
+    def _on_signal(self) -> None:
+        (self._second if self._first.is_set() else self._first).set()
+
+
+def _bind(settings: ServerSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise InvalidRequest(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. Choose another --port (0 picks a free one)."
+        ) from None
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def _url(settings: ServerSettings, listener: socket.socket) -> str:
+    scheme = "https" if settings.tls_cert else "http"
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - read, not bound
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    return f"{scheme}://{host}:{listener.getsockname()[1]}"
+
+
+def _http(settings: ServerSettings, app: Any) -> _Uvicorn:
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=CLOSE_CONNECTIONS_S,
+        h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+    try:
+        config.load()
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(
+            f"The certificate {settings.tls_cert} or its key {settings.tls_key} cannot be used: {error}."
+        ) from None
+    return _Uvicorn(config)
+
+
+def _text(path: object) -> str | None:
+    return None if path is None else str(path)
+
+
+def _say_ready(info: ServerInfo, settings: Settings) -> None:
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"[bold green]Tarry is ready[/] at {info.url} (process {info.pid}, data in {settings.data_dir})")
+    console.print(f'Point AWS programs at it:  eval "$(tarry env --data-dir {settings.data_dir})"')
+
+
+def _configure_log(level: str) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,100 @@
+"""The command line: ``tarry serve`` runs a server, ``tarry env`` points AWS programs at it."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+import tarry
+from tarry.bootstrap.directory import DataDirectory
+from tarry.bootstrap.serve import run_server
+from tarry.core.errors import TarryError
+from tarry.settings import load
+
+app = typer.Typer(
+    name="tarry",
+    help="Amazon SageMaker Asynchronous Inference on your own machines.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_errors = Console(stderr=True, soft_wrap=True)
+
+DataDir = Annotated[Path, typer.Option("--data-dir", help="Directory that holds everything this server keeps.", file_okay=False)]
+
+
+@app.command()
+def serve(  # noqa: PLR0913, PLR0917 - one parameter a flag
+    data_dir: DataDir,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one. [default: 8780]")] = None,
+    region: Annotated[
+        str | None, typer.Option(help="AWS region to stand for; fixed at the first start. [default: us-east-1]")
+    ] = None,
+    account_id: Annotated[
+        str | None, typer.Option(help="AWS account to stand for; fixed at the first start. [default: 123456789012]")
+    ] = None,
+    environments: Annotated[
+        Path | None, typer.Option(help="Where the images' environments are kept. [default: DIR/environments]")
+    ] = None,
+    public_url: Annotated[str | None, typer.Option(help="What URLs in messages begin with. [default: where it listens]")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM); with --tls-key: https.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Private key (PEM).")] = None,
+    drain_timeout: Annotated[
+        float | None, typer.Option(help="Seconds that running invocations get after SIGTERM. [default: 30]")
+    ] = None,
+) -> None:
+    """Run the server: every AWS service that Tarry offers, on one port, in one process."""
+    flags: dict[str, Any] = {
+        "environments_dir": environments,
+        "server": {
+            "host": host,
+            "port": port,
+            "public_url": public_url,
+            "tls_cert": tls_cert,
+            "tls_key": tls_key,
+            "drain_timeout_s": drain_timeout,
+        },
+        "scope": {"region": region, "account_id": account_id},
+    }
+    run_server(load(data_dir, flags))
+
+
+@app.command()
+def env(data_dir: DataDir) -> None:
+    """Print shell lines that point boto3, the AWS CLI and the SageMaker SDK at the server: eval "$(tarry env --data-dir DIR)"."""
+    directory = DataDirectory(data_dir)
+    server = directory.read_server()
+    access_key_id, secret = directory.read_credentials()
+    region = directory.read_region()
+    exports = {
+        "AWS_ENDPOINT_URL": server.url,
+        "AWS_ACCESS_KEY_ID": access_key_id,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_REGION": region,
+        "AWS_DATA_PATH": str(Path(tarry.__file__).parent / "aws" / "extensions"),
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+    if server.tls_cert:
+        exports["AWS_CA_BUNDLE"] = server.tls_cert
+    for name, value in exports.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+    typer.echo("unset AWS_SESSION_TOKEN AWS_PROFILE")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"tarry {tarry.__version__}")
+
+
+def main() -> None:
+    """Entry point: errors that people can mend are one line, without a stack trace."""
+    try:
+        app()
+    except TarryError as error:
+        _errors.print(f"[bold red]tarry:[/] {error}", markup=True, highlight=False)
+        raise SystemExit(1) from None

@@ -1,0 +1,75 @@
+"""Why an invocation did not complete, in words: the ``failureReason`` of its notification and of its failure object.
+
+Only the text for container errors is known from AWS; the others are ours and say what happened and what to do.
+"""
+
+import json
+
+from tarry.core.invocation import LOST_ATTEMPTS_MAX, Invocation
+from tarry.core.notifications import iso_millis
+
+_SEE_LOGS = "See the SageMaker Endpoint logs in your account for more information."
+
+
+def container_error(status: int) -> str:
+    """The container answered with a status outside 2xx."""
+    # AWS: the 5xx wording is quoted in awsdocs/amazon-sagemaker-developer-guide#203 and in awslabs/osml-model-runner.
+    # OURS: 4xx and the rest follow its pattern.
+    kind = "server" if status >= 500 else "client"
+    return f"ClientError: Received {kind} error ({status}) from model. {_SEE_LOGS}"
+
+
+def input_missing(location: str) -> str:
+    """OURS: the input object (or its bucket) does not exist."""
+    return f"ClientError: The input object {location} does not exist. Upload it before invoking the endpoint."
+
+
+def timed_out(timeout_s: int) -> str:
+    """OURS: the container did not answer in InvocationTimeoutSeconds."""
+    return (
+        f"ClientError: The model did not answer within {timeout_s} seconds (InvocationTimeoutSeconds). {_SEE_LOGS} "
+        "Raise InvocationTimeoutSeconds (at most 3600), or the model server's own time limits."
+    )
+
+
+def broken_answer(detail: str) -> str:
+    """OURS: the container's answer breaks the contract, or the connection broke while the container lives on."""
+    return f"ClientError: The model's answer could not be used: {detail} {_SEE_LOGS}"
+
+
+def upload_failed(location: str, detail: str) -> str:
+    """OURS: the answer has nowhere to go."""
+    return f"ClientError: The model's answer could not be written to {location}: {detail}"
+
+
+def lost(attempts: int = LOST_ATTEMPTS_MAX) -> str:
+    """OURS: the instance died under this request again and again."""
+    return f"InternalError: The instance or the server died while working on this request, {attempts} times. {_SEE_LOGS}"
+
+
+def expired(invocation: Invocation) -> str:
+    """OURS: nobody took the request before its time to live ended."""
+    ttl_s = (invocation.expires_at_us - invocation.received_at_us) // 1_000_000
+    return (
+        f"ClientError: The request waited in the queue for longer than its {ttl_s} seconds (RequestTTLSeconds) and has expired."
+    )
+
+
+def endpoint_deleted(endpoint_name: str) -> str:
+    """OURS: AWS drops such requests without a word."""
+    return f"ClientError: Endpoint {endpoint_name} was deleted before this request had been processed (endpoint deleted)."
+
+
+def failure_document(invocation: Invocation, reason: str, *, attempts: int, ended_at_us: int) -> bytes:
+    """The failure object where no container answer exists. OURS: AWS documents no form for platform failures."""
+    document = {
+        "failureReason": reason,
+        "endpointName": invocation.endpoint_name,
+        "inferenceId": invocation.inference_id,
+        "invocationId": invocation.id,
+        "inputLocation": invocation.input_location,
+        "attempts": attempts,
+        "receivedTime": iso_millis(invocation.received_at_us),
+        "eventTime": iso_millis(ended_at_us),
+    }
+    return json.dumps(document, indent=2).encode() + b"\n"

@@ -1,0 +1,120 @@
+"""How an invocation ends: stage its object, decide once, publish, finish. Shared by the worker and the sweeper.
+
+``decide`` is the fence. Before it, whatever was staged is invisible and may be dropped; after it, the chosen bytes are the
+only bytes, so any process may publish them again. A crash between decide and finish is rolled forward by the sweeper.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from tarry.core import failure_reasons
+from tarry.core.errors import BucketNotFound
+from tarry.core.invocation import Invocation, InvocationState, Outcome
+from tarry.core.names import S3Location
+from tarry.core.notifications import result_notification
+from tarry.ports import Claim, Clock, Decision, InvocationQueue, Metrics, ObjectStore, Staged
+
+METADATA_KEY = "tarry-invocation"
+"""Each published object carries ``x-amz-meta-tarry-invocation``, so that a key can be told from the one that wrote it last."""
+
+
+class Settlement:
+    """Ends invocations."""
+
+    def __init__(self, queue: InvocationQueue, objects: ObjectStore, clock: Clock, metrics: Metrics) -> None:
+        self._queue = queue
+        self._objects = objects
+        self._clock = clock
+        self._metrics = metrics
+
+    async def stage_answer(
+        self, invocation: Invocation, content_type: str, chunks: AsyncIterator[bytes], *, failed: bool
+    ) -> Staged:
+        """Take the container's answer, invisible as yet. Errors: BucketNotFound, StorageFull, and those of ``chunks``."""
+        location = invocation.failure_location if failed else invocation.output_location
+        return await self._objects.stage(
+            S3Location.parse(location), content_type=content_type, metadata={METADATA_KEY: invocation.id}, chunks=chunks
+        )
+
+    async def settle(
+        self, claim: Claim, staged: Staged, state: InvocationState, *, reason: str | None = None, status: int | None = None
+    ) -> None:
+        """Decide for these bytes and make them visible.
+
+        Errors: LeaseLost (somebody else decides; the staged bytes are dropped), StorageFull (after a decision the sweeper goes on).
+        """
+        outcome = Outcome(
+            state=state,
+            ended_at_us=self._clock.now_us(),
+            reason=reason,
+            content_type=staged.content_type,
+            container_status=status,
+            response=_response_for_notification(claim.invocation, staged, state),
+        )
+        try:
+            await self._conclude(claim, outcome, staged)
+        except BucketNotFound as error:
+            if state is not InvocationState.COMPLETED:
+                await self._conclude(claim, replace(outcome, response=None), None)
+                return
+            await self.fail(claim, failure_reasons.upload_failed(claim.invocation.output_location, str(error)))
+
+    async def fail(self, claim: Claim, reason: str, state: InvocationState = InvocationState.FAILED) -> None:
+        """End without an answer of the container: the failure object says why. Errors: LeaseLost, StorageFull.
+
+        Where even the failure object has nowhere to go (its bucket is gone), the end and its notification still happen.
+        """
+        now_us = self._clock.now_us()
+        body = failure_reasons.failure_document(claim.invocation, reason, attempts=claim.attempt, ended_at_us=now_us)
+        try:
+            staged = await self.stage_answer(claim.invocation, "application/json", _one(body), failed=True)
+        except BucketNotFound:
+            await self._conclude(claim, Outcome(state=state, ended_at_us=now_us, reason=reason), None)
+            return
+        await self.settle(claim, staged, state, reason=reason)
+
+    async def roll_forward(self, decision: Decision) -> None:
+        """Publish and finish a decision whose process died. Repeats change nothing. Errors: StorageFull."""
+        if decision.staged is not None:
+            try:
+                await self._objects.publish(decision.staged)
+            except BucketNotFound:
+                # The bucket was deleted after the decision: the outcome stands, its object has nowhere to go.
+                await self._objects.discard(decision.staged)
+        await self._queue.finish(decision.invocation_id)
+
+    async def discard(self, staged: Staged) -> None:
+        """Drop bytes that nobody will decide for."""
+        await self._objects.discard(staged)
+
+    async def _conclude(self, claim: Claim, outcome: Outcome, staged: Staged | None) -> None:
+        decision = Decision(
+            invocation_id=claim.invocation.id,
+            outcome=outcome,
+            staged=staged,
+            notification=result_notification(claim.invocation, outcome),
+        )
+        try:
+            state = await self._queue.decide(claim.lease, decision)
+        except BaseException:
+            if staged is not None:
+                await self._objects.discard(staged)
+            raise
+        self._count(claim.invocation, outcome.state)
+        if state is InvocationState.PUBLISHING:
+            await self.roll_forward(decision)
+
+    def _count(self, invocation: Invocation, state: InvocationState) -> None:
+        # AWS: metric names of the asynchronous endpoint page (async-inference-monitor).
+        name = {InvocationState.COMPLETED: "InvocationsProcessed", InvocationState.EXPIRED: "ExpiredRequests"}
+        self._metrics.count(name.get(state, "InvocationFailures"), invocation.endpoint_name)
+
+
+def _response_for_notification(invocation: Invocation, staged: Staged, state: InvocationState) -> bytes | None:
+    completed = state is InvocationState.COMPLETED
+    wanted = invocation.include_response_on_success if completed else invocation.include_response_on_error
+    return staged.inline if wanted else None
+
+
+async def _one(body: bytes) -> AsyncIterator[bytes]:
+    yield body

@@ -1,0 +1,177 @@
+"""Every setting, with its meaning, unit and default.
+
+Later wins: defaults < ``tarry.toml`` in the data directory < environment (``TARRY_SERVER__PORT=8780``) < command-line flags.
+An unknown key is an error wherever it stands, so that a misspelt setting cannot be silently without effect.
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tarry.core.errors import InvalidRequest
+
+ENV_PREFIX = "TARRY_"
+_DELIMITER = "__"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(_Group):
+    """``[server]``: where the one port is, and how it stops."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8780
+    """TCP port; 0 lets the system pick one (it is written to ``server.json``)."""
+    public_url: str | None = None
+    """What absolute URLs that we hand out begin with; left out: scheme, host and port of the listener."""
+    tls_cert: Path | None = None
+    """PEM file with the certificate (chain); together with ``tls_key`` it switches to https."""
+    tls_key: Path | None = None
+    """PEM file with the private key."""
+    drain_timeout_s: Annotated[float, Field(ge=0)] = 30.0
+    """After SIGTERM, how long running invocations may take before they go back to the queue."""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together: give both or neither")
+        return self
+
+
+class ScopeSettings(_Group):
+    """``[scope]``: which account and region this data directory stands for; fixed at its first start."""
+
+    region: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] = "us-east-1"
+    """Region of ARNs and of credential scopes."""
+    account_id: Annotated[str, Field(pattern=r"^[0-9]{12}$")] = "123456789012"
+    """Account of ARNs: twelve digits."""
+
+
+class QueueSettings(_Group):
+    """``[queue]``: the invocation queue."""
+
+    lease_s: Annotated[float, Field(ge=3)] = 30.0
+    """How long a dead worker may hold an invocation; renewed every 10 s while it lives."""
+    queued_max: Annotated[int, Field(ge=1)] = 10_000_000
+    """Queued invocations beyond which new ones are refused as throttled."""
+
+
+class EngineSettings(_Group):
+    """``[engine]``: the process engine."""
+
+    ports: tuple[int, int] = (20000, 29999)
+    """First and last port for model servers; outside the system's ephemeral range."""
+    stop_grace_s: Annotated[float, Field(ge=0)] = 30.0
+    """Between SIGTERM and SIGKILL."""
+
+
+class ImageSettings(_Group):
+    """``[images]``: what can be started."""
+
+    directories: tuple[Path, ...] = ()
+    """Directories of additional images, each with an ``image.toml``."""
+
+
+class TopicSettings(_Group):
+    """``[topics]``: the embedded topics."""
+
+    ca_bundle: Path | None = None
+    """PEM file with authorities that https subscribers' certificates are checked against, besides the system's."""
+
+
+class LogSettings(_Group):
+    """``[log]``: the server's own log, on standard error."""
+
+    level: Annotated[str, Field(pattern=r"^(debug|info|warning|error)$")] = "info"
+    """debug, info, warning or error."""
+
+
+class Settings(_Group):
+    """All settings of one server."""
+
+    data_dir: Path
+    """DIR: holds everything."""
+    environments_dir: Path | None = None
+    """Where the images' environments are kept; left out: ``DIR/environments``. Several servers may share it."""
+    server: ServerSettings = ServerSettings()
+    scope: ScopeSettings = ScopeSettings()
+    queue: QueueSettings = QueueSettings()
+    engine: EngineSettings = EngineSettings()
+    images: ImageSettings = ImageSettings()
+    topics: TopicSettings = TopicSettings()
+    log: LogSettings = LogSettings()
+
+
+def load(data_dir: Path, flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
+    """Merge all sources for a data directory. ``flags`` is nested like the settings; None values count as not given.
+
+    Errors: InvalidRequest naming the source, the key and what was expected.
+    """
+    file = data_dir / "tarry.toml"
+    layers = [("tarry.toml", _read_toml(file)), ("the environment", _read_environ(environ)), ("the command line", _given(flags))]
+    merged: dict[str, Any] = {}
+    for source, values in layers:
+        _check(source, values, data_dir)
+        merged = _merge(merged, values)
+    return Settings(**{**merged, "data_dir": data_dir})
+
+
+def _check(source: str, values: Mapping[str, Any], data_dir: Path) -> None:
+    try:
+        Settings(**{**values, "data_dir": data_dir})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "(all)"
+        raise InvalidRequest(f"Setting {key!r} from {source}: {first['msg']} (got {first.get('input')!r}).") from None
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{file} is not valid TOML: {error}.") from None
+
+
+def _read_environ(environ: Mapping[str, str]) -> dict[str, Any]:
+    """TARRY_GROUP__KEY variables as nested values; one that fits no group is kept so that ``_check`` refuses it."""
+    groups: dict[str, Any] = {}
+    for name, value in environ.items():
+        if not name.startswith(ENV_PREFIX):
+            continue
+        group, _, key = name.removeprefix(ENV_PREFIX).lower().partition(_DELIMITER)
+        parsed = _from_json(name, value) if value[:1] in ("[", "{") else value
+        if key:
+            groups.setdefault(group, {})[key] = parsed
+        else:
+            groups[group] = parsed
+    return groups
+
+
+def _from_json(name: str, value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise InvalidRequest(f"{name} is not valid JSON: {error}.") from None
+
+
+def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {key: _given(value) if isinstance(value, Mapping) else value for key, value in flags.items()}
+    return {key: value for key, value in nested.items() if value not in (None, {})}
+
+
+def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        known = merged.get(key)
+        merged[key] = _merge(known, value) if isinstance(known, dict) and isinstance(value, Mapping) else value
+    return merged
