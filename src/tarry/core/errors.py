@@ -25,6 +25,7 @@
     * ModelServerTimeout
     * ModelResponseInvalid
     * PublishError
+    * SigningKeyBroken
   * RaceError: somebody else was first; the loser drops its work
     * LeaseLost
     * Conflict
@@ -265,6 +266,10 @@ class PublishError(DependencyError):
     def __init__(self, message: str, *, permanent: bool) -> None:
         super().__init__(message)
         self.permanent = permanent
+
+
+class SigningKeyBroken(DependencyError):
+    """The file with the key and certificate that messages to subscribers are signed with cannot be used."""
 
 
 class RaceError(TarryError):

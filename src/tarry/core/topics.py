@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from tarry.core.errors import InvalidRequest, NotSupported
+from tarry.core.errors import Bug, InvalidRequest, NotSupported
 
 MESSAGE_BYTES_MAX = 262_144
 SUBJECT_CHARS_MAX = 100
@@ -140,6 +140,12 @@ class Subscription:
     def arn(self) -> str:
         """The subscription's own ARN."""
         return f"{self.topic_arn}:{self.id}"
+
+    def moved_to(self, state: SubscriptionState) -> "Subscription":
+        """The subscription in another state. Raises Bug unless the table allows the step."""
+        if state not in SUBSCRIPTION_TRANSITIONS[self.state]:
+            raise Bug(f"A subscription cannot go from {self.state} to {state}.")
+        return replace(self, state=state)
 
     def with_attribute(self, name: str, value: str) -> "Subscription":
         """The subscription with one attribute set; only RawMessageDelivery can be. Errors as Topic.with_attribute."""

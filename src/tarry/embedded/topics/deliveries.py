@@ -1,0 +1,124 @@
+"""What is still to be pushed, and how each try ended: the pusher's view of the database.
+
+Pushes belong to lanes, one per subscription. A lane is worked on by one task of one process at a time (the lock on the data
+directory sees to the process), so a push needs no lease, and after a crash it is due at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, exists, select, update
+from sqlalchemy import text as sql
+
+from tarry.backends.database.transactions import Database
+from tarry.core.topics import Push, PushState, SubscriptionState
+from tarry.embedded.topics import rows
+from tarry.embedded.topics.schema import UNDELIVERED, message, push, subscription, topic
+from tarry.ports import Clock
+
+ERROR_CHARS_MAX = 500
+SWEEP_ROWS_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """How one try of a push ended. ``retry_after_s`` is set where another try follows."""
+
+    seq: int
+    error: str | None = None
+    retry_after_s: float | None = None
+
+
+class Deliveries:
+    """The pushes in the database."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def lanes_due(self) -> list[int]:
+        """The lanes (subscription rows) that have a push due now, in no particular order."""
+        now_us = self._clock.now_us()
+        return await self._database.read(lambda connection: _lanes_due(connection, now_us))
+
+    async def due(self, lane: int, limit: int) -> list[Push]:
+        """Up to ``limit`` pushes of a lane that are due now, oldest first."""
+        now_us = self._clock.now_us()
+        return await self._database.read(lambda connection: _due(connection, lane, now_us, limit))
+
+    async def record(self, tried: Sequence[Tried]) -> None:
+        """Write down how tries ended; durable when this returns. A push that is gone meanwhile is no error."""
+        now_us = self._clock.now_us()
+        await self._database.write(lambda connection: _record(connection, tried, now_us))
+
+    async def sweep(self, retention_s: float) -> int:
+        """Remove pushes that ended longer ago than this, messages without pushes, and subscriptions that never came to be.
+
+        A bounded number of rows at a time; returns how many, so that the caller goes on until 0.
+        """
+        now_us = self._clock.now_us()
+        before_us = now_us - int(retention_s * 1_000_000)
+        return await self._database.write(lambda connection: _sweep(connection, before_us, now_us))
+
+
+def _lanes_due(connection: Connection, now_us: int) -> list[int]:
+    query = select(push.c.subscription_seq).where(sql(f"push.{UNDELIVERED}"), push.c.next_try_at_us <= now_us)
+    return list(connection.execute(query.distinct()).scalars())
+
+
+def _due(connection: Connection, lane: int, now_us: int, limit: int) -> list[Push]:
+    query = (
+        select(
+            push.c.seq,
+            push.c.tries,
+            topic.c.signature_version,
+            *rows.message_columns(),
+            *rows.subscription_columns(),
+        )
+        .join_from(push, message)
+        .join(subscription, push.c.subscription_seq == subscription.c.seq)
+        .join(topic, subscription.c.topic_seq == topic.c.seq)
+        .where(push.c.subscription_seq == lane, sql(f"push.{UNDELIVERED}"), push.c.next_try_at_us <= now_us)
+        .order_by(push.c.seq)
+        .limit(limit)
+    )
+    return [
+        Push(
+            seq=row["seq"],
+            message=rows.message_from(row),
+            subscription=rows.subscription_from(row),
+            signature_version=row["signature_version"],
+            tries=row["tries"],
+        )
+        for row in connection.execute(query).mappings()
+    ]
+
+
+def _record(connection: Connection, tried: Sequence[Tried], now_us: int) -> None:
+    for one in tried:
+        error = None if one.error is None else one.error[:ERROR_CHARS_MAX]
+        values: dict[str, object] = {"tries": push.c.tries + 1, "last_error": error}
+        if one.retry_after_s is not None:
+            values["next_try_at_us"] = now_us + int(one.retry_after_s * 1_000_000)
+        else:
+            values["state"] = (PushState.DONE if one.error is None else PushState.FAILED).value
+            values["ended_at_us"] = now_us
+        pending = push.c.state == PushState.PENDING.value
+        connection.execute(update(push).where(push.c.seq == one.seq, pending).values(**values))
+
+
+def _sweep(connection: Connection, before_us: int, now_us: int) -> int:
+    ended = select(push.c.seq).where(push.c.ended_at_us < before_us).limit(SWEEP_ROWS_MAX)
+    count = connection.execute(delete(push).where(push.c.seq.in_(ended))).rowcount
+    unneeded = select(message.c.seq).where(
+        message.c.created_at_us < before_us, ~exists().where(push.c.message_seq == message.c.seq)
+    )
+    count += connection.execute(delete(message).where(message.c.seq.in_(unneeded.limit(SWEEP_ROWS_MAX)))).rowcount
+    # AWS: a subscription that is not confirmed while its token is valid is removed (sns/latest/dg/sns-delete-subscription-topic)
+    over = select(subscription.c.seq).where(
+        subscription.c.state.in_([SubscriptionState.PENDING.value, SubscriptionState.DELETED.value]),
+        subscription.c.token_expires_at_us < now_us,
+        ~exists().where(push.c.subscription_seq == subscription.c.seq),
+    )
+    count += connection.execute(delete(subscription).where(subscription.c.seq.in_(over.limit(SWEEP_ROWS_MAX)))).rowcount
+    return count
