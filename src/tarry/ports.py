@@ -96,8 +96,8 @@ class Store(Protocol):
         """The live entity of this name, compared without case, or None. Model, EndpointConfig and Endpoint have names."""
         ...
 
-    async def find(self, kind: type[E], **where: str | Sequence[str]) -> list[E]:
-        """All entities whose indexed fields equal (or are among) the given values, in insertion order.
+    async def find(self, kind: type[E], *, limit: int | None = None, **where: str | Sequence[str]) -> list[E]:
+        """All entities (the first ``limit``) whose indexed fields equal (or are among) the given values, in insertion order.
 
         Fields: Endpoint ``status``; Deployment ``endpoint_id``, ``state``; Instance ``endpoint_id``, ``deployment_id``,
         ``state``; InvocationRecord ``endpoint_id``, ``state``, ``instance_id``.

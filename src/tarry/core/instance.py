@@ -1,7 +1,11 @@
-"""One running copy of a variant's container: its states and what may follow what."""
+"""One running copy of a variant's container: its states, what may follow what, and how its failure is told."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+FAILURE_REASON_CHARS_MAX = 1024  # AWS: DescribeEndpoint API reference, FailureReason
+_LOG_HEADING = "\nLast lines of the model server's log:\n"
 
 
 class InstanceState(StrEnum):
@@ -41,8 +45,19 @@ class Instance:
     created_at_us: int
     ready_at_us: int | None = None
     """When it first answered /ping; None: never."""
+    draining_at_us: int | None = None
     ended_at_us: int | None = None
     address: str | None = None
     """Base URL of its model server, such as ``http://127.0.0.1:20001``; set from InService on."""
     failure_reason: str | None = None
     revision: int = 0
+
+
+def explain_failure(cause: str, log_lines: Sequence[str]) -> str:
+    """A FailureReason: the cause, then as many of the last lines of the log as fit into 1024 characters."""
+    cause = cause[:FAILURE_REASON_CHARS_MAX]
+    room = FAILURE_REASON_CHARS_MAX - len(cause) - len(_LOG_HEADING)
+    log = "\n".join(log_lines).strip()
+    if room <= 0 or not log:
+        return cause
+    return cause + _LOG_HEADING + log[-room:]
