@@ -117,7 +117,7 @@ def canonical_headers(headers: Sequence[Header], host: str) -> dict[bytes, bytes
         name = name.lower()
         value = b" ".join(value.split())
         found[name] = found[name] + b"," + value if name in found else value
-    found[b"host"] = host.encode("utf-8", "surrogateescape")
+    found[b"host"] = host.encode("utf-8", "replace")
     return found
 
 
