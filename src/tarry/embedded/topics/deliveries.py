@@ -114,7 +114,7 @@ def _sweep(connection: Connection, before_us: int, now_us: int) -> int:
         message.c.created_at_us < before_us, ~exists().where(push.c.message_seq == message.c.seq)
     )
     count += connection.execute(delete(message).where(message.c.seq.in_(unneeded.limit(SWEEP_ROWS_MAX)))).rowcount
-    # AWS: a subscription that is not confirmed while its token is valid is removed (sns/latest/dg/sns-delete-subscription-topic)
+    # OURS: what nobody has confirmed (again) while its token was valid can never be confirmed, so it goes
     over = select(subscription.c.seq).where(
         subscription.c.state.in_([SubscriptionState.PENDING.value, SubscriptionState.DELETED.value]),
         subscription.c.token_expires_at_us < now_us,

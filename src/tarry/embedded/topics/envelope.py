@@ -85,7 +85,7 @@ class Envelopes:
 
 
 def string_to_sign(said: Mapping[str, str]) -> str:
-    """The text that is signed: key and value, each followed by a line feed, for the keys of the message's type, in byte order, absent ones left out."""
+    """The text that is signed: each key of the message's type and its value in byte order of keys, a line feed after each."""
     keys = _SIGNED[MessageKind(said["Type"])]
     return "".join(f"{key}\n{said[key]}\n" for key in keys if key in said)
 

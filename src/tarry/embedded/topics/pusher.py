@@ -147,7 +147,7 @@ class Pusher:
 def _verdict(status: int) -> tuple[str | None, bool]:
     if 200 <= status < 300:
         return None, False
-    # AWS: 4xx other than 429 is not tried again (sns/latest/dg/sns-message-delivery-retries.html: client-side errors).
+    # AWS: 4xx other than 429 is not tried again (sns/latest/dg/sns-dead-letter-queues.html: client-side errors).
     # OURS: nor is a redirect, which is never followed: AWS does not say, and the next answer would be the same.
     permanent = 300 <= status < 500 and status != 429
     return f"HTTP status {status}", permanent

@@ -14,7 +14,7 @@ from tarry.embedded.topics.pages import PAGE_SIZE, page_of, position
 from tarry.embedded.topics.rows import SubscriptionCounts
 from tarry.ports import CHANNEL_PUSHES, Clock, Ids, Wakeups
 
-TAGS_MAX = 50  # AWS: up to 50 tags on a topic (sns/latest/dg/sns-tags.html)
+TAGS_MAX = 50  # OURS: API_TagResource advises against more, and has TagLimitExceeded without naming its limit
 
 
 class Topics:
