@@ -162,7 +162,7 @@ class Database:
             while batch := self._next_batch():
                 try:
                     results = self._run(connection, batch)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - logged, and every caller gets it; the writer must live on
                     _log.exception("The writer could not take a failed transaction back.")
                     results = [translated(error) for _ in batch]
                 try:

@@ -1,0 +1,69 @@
+"""ports.Keyring in SQL: access keys with their secrets, which the door needs in clear to check signatures.
+
+Every request asks for a key, so known keys are kept in memory; this process is the only writer.
+"""
+
+from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from tarry.backends.database.schema import access_key
+from tarry.backends.database.transactions import Database
+from tarry.core.errors import AlreadyExists
+from tarry.core.keys import AccessKey
+
+KEPT_MAX = 4096
+
+_GET = select(access_key).where(access_key.c.id == bindparam("of"))
+_REVOKE = delete(access_key).where(access_key.c.id == bindparam("of"))
+
+
+class SqlKeyring:
+    """The Keyring on a Database (a file of mode 0600) of which this process is the only writer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._kept: dict[str, AccessKey] = {}
+        self._generation = 0
+
+    async def get(self, access_key_id: str) -> AccessKey | None:
+        """See ports.Keyring."""
+        if access_key_id in self._kept:
+            return self._kept[access_key_id]
+        generation = self._generation
+        row = await self._database.read(lambda connection: connection.execute(_GET, {"of": access_key_id}).one_or_none())
+        if row is None:
+            return None
+        key = AccessKey(
+            id=row.id, secret=row.secret, name=row.name, principal_arn=row.principal_arn, created_at_us=row.created_at_us
+        )
+        if generation == self._generation:
+            if len(self._kept) >= KEPT_MAX:
+                self._kept.clear()
+            self._kept[access_key_id] = key
+        return key
+
+    async def add(self, key: AccessKey) -> None:
+        """See ports.Keyring."""
+        row = {"id": key.id, "secret": key.secret, "name": key.name}
+
+        def run(connection: Connection) -> None:
+            try:
+                connection.execute(
+                    insert(access_key), {**row, "principal_arn": key.principal_arn, "created_at_us": key.created_at_us}
+                )
+            except IntegrityError:
+                raise AlreadyExists("access key", key.id) from None  # the driver's error would carry the secret
+
+        await self._database.write(run, after=lambda _: self._changed())
+
+    async def revoke(self, access_key_id: str) -> None:
+        """See ports.Keyring."""
+
+        def run(connection: Connection) -> None:
+            connection.execute(_REVOKE, {"of": access_key_id})
+
+        await self._database.write(run, after=lambda _: self._changed())
+
+    def _changed(self) -> None:
+        self._generation += 1
+        self._kept.clear()

@@ -1,0 +1,94 @@
+"""ports.InvocationQueue in SQL: the durable queue of all endpoints, and the fence that lets one outcome through.
+
+The rules are in the queue_* modules as plain functions of a connection; here they are handed to the writer, and hints go
+out once their transaction is on disk.
+"""
+
+from collections.abc import Sequence
+
+from tarry.backends.database.queue_accept import Accepting, offer
+from tarry.backends.database.queue_claims import claim, release, renew
+from tarry.backends.database.queue_decisions import Deciding, Ended, PublishInTransaction
+from tarry.backends.database.queue_reaping import Swept, reap
+from tarry.backends.database.queue_rows import LeaseTerms
+from tarry.backends.database.transactions import Database
+from tarry.core.instance import Instance
+from tarry.core.invocation import Invocation, InvocationState
+from tarry.ports import CHANNEL_OUTBOX, Claim, Decision, Lease, Reaped, Wakeups, channel_queue
+
+QUEUED_MAX = 1_000_000
+"""Invocations of one endpoint that may wait."""
+
+
+class SqlInvocationQueue:
+    """The queue on a Database. ``terms`` carries the epoch that ``next_epoch`` gave this process.
+
+    With ``publish_in_transaction`` (the object store lies in the same database) decide publishes and finishes in its own
+    commit and returns the terminal state.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        terms: LeaseTerms,
+        wakeups: Wakeups,
+        *,
+        publish_in_transaction: PublishInTransaction | None = None,
+        queued_max: int = QUEUED_MAX,
+    ) -> None:
+        self._database = database
+        self._terms = terms
+        self._wakeups = wakeups
+        self._accepting = Accepting(queued_max)
+        self._deciding = Deciding(terms.clock, publish_in_transaction)
+
+    async def put(self, invocation: Invocation, body: bytes | None) -> None:
+        """See ports.InvocationQueue. At most ``queued_max`` invocations of one endpoint wait."""
+        channel = channel_queue(invocation.endpoint_id)
+        await self._database.write_grouped(
+            self._accepting.accept, offer(invocation, body), after=lambda _: self._wakeups.notify(channel)
+        )
+
+    async def claim(self, instance: Instance, limit: int) -> list[Claim]:
+        """See ports.InvocationQueue."""
+        return await self._database.write(lambda connection: claim(connection, self._terms, instance, limit))
+
+    async def renew(self, leases: Sequence[Lease]) -> set[str]:
+        """See ports.InvocationQueue."""
+        if not leases:
+            return set()
+        return await self._database.write(lambda connection: renew(connection, self._terms, leases))
+
+    async def decide(self, lease: Lease, decision: Decision) -> InvocationState:
+        """See ports.InvocationQueue."""
+        ended = await self._database.write(
+            lambda connection: self._deciding.decide(connection, lease, decision), after=self._announced
+        )
+        return ended.state
+
+    async def finish(self, invocation_id: str) -> None:
+        """See ports.InvocationQueue."""
+        await self._database.write(lambda connection: self._deciding.finish(connection, invocation_id), after=self._announced)
+
+    async def release(self, lease: Lease, *, lost: bool) -> None:
+        """See ports.InvocationQueue."""
+        await self._database.write(
+            lambda connection: release(connection, lease, lost=lost),
+            after=lambda endpoint_id: self._refilled(() if endpoint_id is None else (endpoint_id,)),
+        )
+
+    async def reap(self, limit: int) -> Reaped:
+        """See ports.InvocationQueue. What is handed out is leased to the sweeper, and comes again if that lease ends too."""
+
+        def hint(swept: Swept) -> None:
+            self._refilled(swept.refilled)
+
+        return (await self._database.write(lambda connection: reap(connection, self._terms, limit), after=hint)).reaped
+
+    def _refilled(self, endpoint_ids: Sequence[str]) -> None:
+        for endpoint_id in endpoint_ids:
+            self._wakeups.notify(channel_queue(endpoint_id))
+
+    def _announced(self, ended: Ended | None) -> None:
+        if ended is not None and ended.announced:
+            self._wakeups.notify(CHANNEL_OUTBOX)

@@ -1,0 +1,161 @@
+"""Leases: taking queued invocations, keeping them, and giving them back.
+
+A claim looks at the heads of the buckets that are routed to the instance's variant, one index seek a bucket, and takes the
+oldest of them; how long the queue is does not matter to it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, or_, select, update
+
+from tarry.backends.database.documents import load
+from tarry.backends.database.queue_rows import (
+    HELD_ROWS,
+    NO_LEASE,
+    VOID,
+    LeaseTerms,
+    count_queued,
+    held_under,
+    literal_state,
+)
+from tarry.backends.database.schema import endpoint, instance, invocation, invocation_body, route
+from tarry.core.endpoint import EndpointStatus
+from tarry.core.instance import Instance, InstanceState
+from tarry.core.invocation import LOST_ATTEMPTS_MAX, Invocation, InvocationState
+from tarry.ports import Claim, Lease, Overdue
+
+_MAY_CLAIM = (
+    select(instance.c.id)
+    .join(endpoint, endpoint.c.id == instance.c.endpoint_id)
+    .where(instance.c.id == bindparam("id"), instance.c.state == InstanceState.IN_SERVICE.value)
+    .where(endpoint.c.status.not_in([EndpointStatus.DELETING.value, EndpointStatus.DELETED.value]))
+)
+
+
+def _heads_of_routed_buckets() -> Select[Any]:
+    """The oldest ``limit`` claimable rows (their ``seq``) over all buckets that are routed to a (deployment, variant)."""
+    waiting, head = invocation.alias("waiting"), invocation.alias("head")
+    of_bucket = (
+        select(waiting.c.seq)
+        .where(waiting.c.endpoint_id == route.c.endpoint_id, waiting.c.bucket == route.c.bucket)
+        .where(waiting.c.state == literal_state(InvocationState.QUEUED), waiting.c.lost_attempts < LOST_ATTEMPTS_MAX)
+        .where(or_(waiting.c.attempts > 0, waiting.c.expires_at_us > bindparam("now_us")))
+        .order_by(waiting.c.priority, waiting.c.seq)
+        .limit(bindparam("limit"))
+        .correlate(route)
+    )
+    return (
+        select(head.c.seq)
+        .select_from(route.join(head, head.c.seq.in_(of_bucket)))
+        .where(route.c.endpoint_id == bindparam("endpoint_id"), route.c.deployment_id == bindparam("deployment_id"))
+        .where(route.c.variant_name == bindparam("variant_name"))
+        .order_by(head.c.priority, head.c.seq)
+        .limit(bindparam("limit"))
+    )
+
+
+_ROWS = (
+    select(
+        invocation.c.seq,
+        invocation.c.id,
+        invocation.c.endpoint_id,
+        invocation.c.attempts,
+        invocation.c.lost_attempts,
+        invocation.c.request,
+        invocation_body.c.body,
+    )
+    .select_from(invocation.outerjoin(invocation_body, invocation_body.c.invocation_id == invocation.c.id))
+    .order_by(invocation.c.priority, invocation.c.seq)
+)
+_SOME_ROWS = _ROWS.where(invocation.c.seq.in_(bindparam("seqs", expanding=True)))
+CLAIMABLE = _ROWS.where(invocation.c.seq.in_(_heads_of_routed_buckets()))
+
+_TAKE = (
+    update(invocation)
+    .where(invocation.c.seq == bindparam("of"))
+    .values(
+        state=InvocationState.RUNNING.value,
+        attempts=invocation.c.attempts + bindparam("counted"),
+        lease_token=bindparam("token"),
+        lease_owner=bindparam("owner"),
+        lease_epoch=bindparam("epoch"),
+        lease_expires_at_us=bindparam("end_us"),
+    )
+)
+_RELEASE = (
+    update(invocation)
+    .where(invocation.c.seq == bindparam("of"))
+    .values(state=InvocationState.QUEUED.value, lost_attempts=invocation.c.lost_attempts + bindparam("lost"), **NO_LEASE)
+)
+_LEASES = (
+    select(invocation.c.seq, invocation.c.id, invocation.c.lease_token)
+    .where(invocation.c.id.in_(bindparam("ids", expanding=True)))
+    .where(HELD_ROWS, invocation.c.lease_expires_at_us > VOID)
+)
+_RENEW = update(invocation).where(invocation.c.seq.in_(bindparam("seqs", expanding=True)))
+
+
+def claim(connection: Connection, terms: LeaseTerms, by: Instance, limit: int) -> list[Claim]:
+    """See ports.InvocationQueue.claim."""
+    if limit < 1 or connection.execute(_MAY_CLAIM, {"id": by.id}).first() is None:
+        return []
+    routed = {"endpoint_id": by.endpoint_id, "deployment_id": by.deployment_id, "variant_name": by.variant_name}
+    rows = connection.execute(CLAIMABLE, {**routed, "now_us": terms.clock.now_us(), "limit": limit}).all()
+    return take(connection, terms, rows, Taker(by.id, counted=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Taker:
+    """Who takes rows: an instance, whose attempt counts, or the sweeper, whose does not."""
+
+    owner: str
+    counted: bool
+    overdue: Overdue | None = None
+
+
+def take(connection: Connection, terms: LeaseTerms, rows: Sequence[Any], taker: Taker) -> list[Claim]:
+    """Lease these queued rows, in their order."""
+    if not rows:
+        return []
+    tokens = [terms.ids.token() for _ in rows]
+    common = {"owner": taker.owner, "epoch": terms.epoch, "end_us": terms.end_us(), "counted": int(taker.counted)}
+    connection.execute(_TAKE, [{"of": row.seq, "token": token, **common} for row, token in zip(rows, tokens, strict=True)])
+    count_queued(connection, (row.endpoint_id for row in rows), -1)
+    return [
+        Claim(
+            lease=Lease(invocation_id=row.id, token=token, instance_id=taker.owner),
+            invocation=load(Invocation, row.request),
+            body=row.body,
+            attempt=row.attempts + int(taker.counted),
+            lost_attempts=row.lost_attempts,
+            overdue=taker.overdue,
+        )
+        for row, token in zip(rows, tokens, strict=True)
+    ]
+
+
+def take_seqs(connection: Connection, terms: LeaseTerms, seqs: Sequence[int], taker: Taker) -> list[Claim]:
+    """Lease the queued rows of these ``seq``, oldest first."""
+    return take(connection, terms, connection.execute(_SOME_ROWS, {"seqs": seqs}).all() if seqs else [], taker)
+
+
+def renew(connection: Connection, terms: LeaseTerms, leases: Sequence[Lease]) -> set[str]:
+    """See ports.InvocationQueue.renew."""
+    wanted = {lease.invocation_id: lease.token for lease in leases}
+    rows = connection.execute(_LEASES, {"ids": sorted(wanted)}).all()
+    kept = {row.id: row.seq for row in rows if row.lease_token == wanted[row.id]}
+    if kept:
+        connection.execute(_RENEW.values(lease_expires_at_us=terms.end_us()), {"seqs": sorted(kept.values())})
+    return wanted.keys() - kept.keys()
+
+
+def release(connection: Connection, lease: Lease, *, lost: bool) -> str | None:
+    """See ports.InvocationQueue.release; returns the endpoint whose queue has it again, None if the lease was lost."""
+    held = held_under(connection, lease)
+    if held is None or held.state is not InvocationState.RUNNING:
+        return None
+    connection.execute(_RELEASE, {"of": held.seq, "lost": int(lost)})
+    count_queued(connection, [held.endpoint_id], 1)
+    return held.endpoint_id

@@ -1,0 +1,103 @@
+"""What nobody looks after any more: ended leases, overdue invocations, decisions that were never published."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, case, func, literal_column, select, update
+
+from tarry.backends.database.queue_claims import Taker, take_seqs
+from tarry.backends.database.queue_decisions import read_decision
+from tarry.backends.database.queue_rows import (
+    HELD_ROWS,
+    NO_LEASE,
+    PUBLISHING_ROWS,
+    QUEUED_ROWS,
+    RUNNING_ROWS,
+    SWEEPER,
+    LeaseTerms,
+    count_queued,
+)
+from tarry.backends.database.schema import decision, endpoint, invocation
+from tarry.core.endpoint import EndpointStatus
+from tarry.core.invocation import LOST_ATTEMPTS_MAX, InvocationState
+from tarry.ports import Claim, Overdue, Reaped
+
+_ended = invocation.c.lease_expires_at_us <= bindparam("now_us")
+_ABANDONED = (
+    select(invocation.c.endpoint_id, func.count()).where(HELD_ROWS, RUNNING_ROWS, _ended).group_by(invocation.c.endpoint_id)
+)
+_PUT_BACK = (
+    update(invocation)
+    .where(HELD_ROWS, RUNNING_ROWS, _ended)
+    .values(
+        state=InvocationState.QUEUED.value,
+        # OURS: the sweeper never asks a model, so its own death is no lost attempt.
+        lost_attempts=invocation.c.lost_attempts + case((invocation.c.lease_owner == SWEEPER, 0), else_=1),
+        **NO_LEASE,
+    )
+)
+_UNPUBLISHED = (
+    select(invocation.c.seq, decision)
+    .join(decision, decision.c.invocation_id == invocation.c.id)
+    .where(HELD_ROWS, PUBLISHING_ROWS, _ended)
+    .order_by(invocation.c.lease_expires_at_us)
+    .limit(bindparam("limit"))
+)
+_TAKE_OVER = (
+    update(invocation)
+    .where(invocation.c.seq == bindparam("of"))
+    .values(
+        lease_token=bindparam("token"),
+        lease_owner=SWEEPER,
+        lease_epoch=bindparam("epoch"),
+        lease_expires_at_us=bindparam("end_us"),
+    )
+)
+
+_OVERDUE: dict[Overdue, Select[Any]] = {
+    Overdue.ENDPOINT_DELETED: select(invocation.c.seq)
+    .select_from(endpoint.join(invocation, invocation.c.endpoint_id == endpoint.c.id))
+    .where(QUEUED_ROWS, endpoint.c.status.in_([EndpointStatus.DELETING.value, EndpointStatus.DELETED.value])),
+    Overdue.LOST: select(invocation.c.seq).where(
+        QUEUED_ROWS, invocation.c.lost_attempts > literal_column("0"), invocation.c.lost_attempts >= LOST_ATTEMPTS_MAX
+    ),
+    Overdue.EXPIRED: select(invocation.c.seq).where(
+        QUEUED_ROWS, invocation.c.attempts == literal_column("0"), invocation.c.expires_at_us <= bindparam("now_us")
+    ),
+}
+OVERDUE: dict[Overdue, Select[Any]] = {reason: found.limit(bindparam("limit")) for reason, found in _OVERDUE.items()}
+"""How overdue rows are found, in the order in which reasons count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What ``reap`` found, and the endpoints whose queues have rows again."""
+
+    reaped: Reaped
+    refilled: tuple[str, ...]
+
+
+def reap(connection: Connection, terms: LeaseTerms, limit: int) -> Swept:
+    """See ports.InvocationQueue.reap."""
+    now = {"now_us": terms.clock.now_us()}
+    refilled = _put_back(connection, now)
+    overdue: list[Claim] = []
+    for reason, found in OVERDUE.items():
+        needs = {"limit": limit - len(overdue)} | (now if reason is Overdue.EXPIRED else {})
+        seqs = list(connection.execute(found, needs).scalars())
+        overdue += take_seqs(connection, terms, seqs, Taker(SWEEPER, counted=False, overdue=reason))
+    rows = connection.execute(_UNPUBLISHED, {**now, "limit": limit}).all()
+    if rows:
+        common = {"epoch": terms.epoch, "end_us": terms.end_us()}
+        connection.execute(_TAKE_OVER, [{"of": row.seq, "token": terms.ids.token(), **common} for row in rows])
+    return Swept(Reaped(tuple(overdue), tuple(read_decision(row) for row in rows)), refilled)
+
+
+def _put_back(connection: Connection, now: dict[str, int]) -> tuple[str, ...]:
+    abandoned = connection.execute(_ABANDONED, now).all()
+    if not abandoned:
+        return ()
+    connection.execute(_PUT_BACK, now)
+    for endpoint_id, count in abandoned:
+        count_queued(connection, [endpoint_id], count)
+    return tuple(endpoint_id for endpoint_id, _ in abandoned)

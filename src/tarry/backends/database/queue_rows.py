@@ -1,0 +1,92 @@
+"""What the parts of the invocation queue share: conditions, the count of waiting rows, epochs.
+
+State conditions are written with literal values, so that SQLite uses the partial indexes.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, Text, bindparam, insert, literal_column, select, update
+
+from tarry.backends.database.schema import backlog, counter, invocation
+from tarry.backends.database.transactions import Database
+from tarry.core.invocation import InvocationState
+from tarry.ports import Clock, Ids, Lease
+
+
+def literal_state(state: InvocationState) -> ColumnElement[str]:
+    """A state to compare with, written into the statement."""
+    return literal_column(f"'{state}'", Text())
+
+
+QUEUED_ROWS = invocation.c.state == literal_state(InvocationState.QUEUED)
+RUNNING_ROWS = invocation.c.state == literal_state(InvocationState.RUNNING)
+PUBLISHING_ROWS = invocation.c.state == literal_state(InvocationState.PUBLISHING)
+HELD_ROWS = invocation.c.state.in_([literal_state(InvocationState.RUNNING), literal_state(InvocationState.PUBLISHING)])
+
+SWEEPER = "sweeper"
+"""The instance_id of leases that no instance holds: the sweeper's own."""
+
+NO_LEASE = {"lease_token": None, "lease_owner": None, "lease_epoch": None, "lease_expires_at_us": None}
+VOID = 0
+"""The end of a lease that holds no longer, whatever the clock says."""
+
+_COUNT = update(backlog).where(backlog.c.endpoint_id == bindparam("of")).values(queued=backlog.c.queued + bindparam("change"))
+_HOLDS = (
+    select(invocation.c.seq, invocation.c.endpoint_id, invocation.c.state)
+    .where(invocation.c.id == bindparam("id"), invocation.c.lease_token == bindparam("token"))
+    .where(HELD_ROWS, invocation.c.lease_expires_at_us > VOID)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseTerms:
+    """What a new lease says: until when it lasts and whose it is. ``clock`` is read in the writer's thread."""
+
+    clock: Clock
+    ids: Ids
+    lease_s: float
+    epoch: int
+
+    def end_us(self) -> int:
+        """When a lease that begins or is renewed now runs out."""
+        return self.clock.now_us() + int(self.lease_s * 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An invocation row and who may move it on."""
+
+    seq: int
+    endpoint_id: str
+    state: InvocationState
+
+
+def held_under(connection: Connection, lease: Lease) -> Held | None:
+    """The row that this lease is the right to, or None if it is lost."""
+    row = connection.execute(_HOLDS, {"id": lease.invocation_id, "token": lease.token}).one_or_none()
+    return None if row is None else Held(row.seq, row.endpoint_id, InvocationState(row.state))
+
+
+def count_queued(connection: Connection, endpoint_ids: Iterable[str], change: int) -> None:
+    """Count ``change`` up (or down) for every mention of an endpoint. Its backlog row exists since its first accept."""
+    counts = Counter(endpoint_ids)
+    if counts:
+        connection.execute(_COUNT, [{"of": of, "change": change * count} for of, count in sorted(counts.items())])
+
+
+async def next_epoch(database: Database) -> int:
+    """Begin a new epoch: the number is durable, and every lease of earlier epochs is void when this returns.
+
+    To be called once at each start, by the process that has the data directory to itself.
+    """
+
+    def run(connection: Connection) -> int:
+        mine = counter.c.name == "epoch"
+        if connection.execute(update(counter).where(mine).values(value=counter.c.value + 1)).rowcount == 0:
+            connection.execute(insert(counter), {"name": "epoch", "value": 1})
+        connection.execute(update(invocation).where(HELD_ROWS).values(lease_expires_at_us=VOID))
+        return int(connection.execute(select(counter.c.value).where(mine)).scalar_one())
+
+    return await database.write(run)
