@@ -1,0 +1,223 @@
+"""What an image needs must never mix with what the server needs, and building it takes minutes: it is built once and kept.
+
+``<directory>/<hash of requirements and Python>`` is a virtual environment made from a hashed lock file. It is built in place and
+counts only when its marker file stands: the marker is written last, after everything before it is on disk. (Not under a temporary
+name that is renamed at the end: the console scripts that real toolkits start, such as torchserve, carry absolute paths.)
+A lock on ``<hash>.lock`` keeps a second builder out, also one of another server that shares the directory; the builders inherit
+it, so it lasts until the last of them has ended. What a crash left half-built has no marker and is built anew.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import structlog
+
+from tarry.backends.engines.processes import LAUNCHER
+from tarry.core.errors import ImageBroken
+
+log = structlog.get_logger(__name__)
+
+MARKER = ".complete"
+_TAIL_LINES = 30
+_LOCK_POLL_S = 0.1
+_LINE_BYTES_MAX = 64 * 1024
+_NOT_HANDED_ON = ("PYTHON", "TARRY_", "AWS_", "VIRTUAL_ENV", "__PYVENV")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """A complete environment: its interpreter and the folder of its programs."""
+
+    python: Path
+    programs: Path
+
+
+class Environments:
+    """The virtual environments of all images below one directory; several servers may share it."""
+
+    def __init__(self, directory: Path, progress: Progress | None = None) -> None:
+        """``progress`` is called with one line of text whenever a person would want to know how far a build is."""
+        self._directory = directory
+        self._progress = progress
+
+    async def provide(self, name: str, requirements: Path, check: Sequence[str] = ()) -> Environment:
+        """The environment of a lock file; built first if it does not exist yet. ``name`` is for people.
+
+        ``check`` is Python code that must run in it before it counts. Cancelling ends the build.
+        Errors: ImageBroken, with the last lines of what the builder said. After a crash: built anew.
+        """
+        lock_text = await asyncio.to_thread(_read, name, requirements)
+        folder = self._directory / _key(lock_text)
+        if (folder / MARKER).exists():
+            return _environment(folder)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        async with _locked(
+            folder.with_name(f"{folder.name}.lock"), lambda: self._say(f"{name}: another build is running")
+        ) as lock:
+            if not (folder / MARKER).exists():
+                await self._build(_Build(name=name, folder=folder, requirements=requirements, lock=lock, say=self._say), check)
+        return _environment(folder)
+
+    async def _build(self, build: "_Build", check: Sequence[str]) -> None:
+        began = time.monotonic()
+        self._say(f"{build.name}: building its environment (once; this takes a minute or so)")
+        await asyncio.to_thread(shutil.rmtree, build.folder, ignore_errors=True)
+        try:
+            await build.run_all(check)
+            await asyncio.to_thread(_complete, build.folder)
+        except BaseException:
+            await asyncio.to_thread(shutil.rmtree, build.folder, ignore_errors=True)
+            raise
+        self._say(f"{build.name}: environment ready after {time.monotonic() - began:.0f} s")
+
+    def _say(self, line: str) -> None:
+        log.info("environment", progress=line)
+        if self._progress is not None:
+            self._progress(line)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Build:
+    """One build in progress: the steps, run one after the other by programs that die with this server."""
+
+    name: str
+    folder: Path
+    requirements: Path
+    lock: int
+    say: Progress
+
+    async def run_all(self, check: Sequence[str]) -> None:
+        python = self.folder / "bin" / "python"
+        locked = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", str(self.requirements)]
+        if uv := await _working_uv():
+            await self._run([uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(self.folder)])
+            await self._run([uv, "pip", "install", "--python", str(python), *locked])
+        else:
+            await self._run([sys.executable, "-m", "venv", str(self.folder)])
+            await self._run([str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", *locked])
+        for statement in check:
+            await self._run([str(python), "-I", "-c", statement])
+
+    async def _run(self, command: Sequence[str]) -> None:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *command,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            env=_builder_environment(os.environ), pass_fds=(self.lock,), limit=_LINE_BYTES_MAX,
+        )  # fmt: skip
+        tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        try:
+            async for line in _lines(cast("asyncio.StreamReader", process.stdout)):
+                tail.append(line)
+                if line.lstrip().startswith(("Collecting", "Downloading", "Installing", "Resolved", "Prepared", "Installed")):
+                    self.say(f"{self.name}: {line.strip()[:150]}")
+            code = await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if code != 0:
+            said = "\n".join(tail)
+            raise ImageBroken(
+                f'The environment of image "{self.name}" could not be built: {Path(command[0]).name} ended with code {code}. '
+                f"Its last lines:\n{said}"
+            )
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """Lines of text; an endless line comes in pieces."""
+    rest = b""
+    while data := await stream.read(_LINE_BYTES_MAX):
+        *whole, rest = (rest + data).replace(b"\r", b"\n").split(b"\n")
+        for line in whole:
+            if line.strip():
+                yield line.decode("utf-8", "replace")
+        if len(rest) > _LINE_BYTES_MAX:
+            yield rest.decode("utf-8", "replace")
+            rest = b""
+    if rest.strip():
+        yield rest.decode("utf-8", "replace")
+
+
+async def _working_uv() -> str | None:
+    """The path of uv, if it is there and runs (a version manager's shim may stand in for nothing)."""
+    path = shutil.which("uv")
+    if path is None:
+        return None
+    probe = await asyncio.create_subprocess_exec(
+        path, "--version", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    return path if await probe.wait() == 0 else None
+
+
+@contextlib.asynccontextmanager
+async def _locked(file: Path, on_wait: Callable[[], None]) -> AsyncIterator[int]:
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        waited = False
+        while not _try_lock(descriptor):
+            if not waited:
+                on_wait()
+            waited = True
+            await asyncio.sleep(_LOCK_POLL_S)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read(name: str, requirements: Path) -> bytes:
+    try:
+        return requirements.read_bytes()
+    except OSError as error:
+        raise ImageBroken(f'The requirements file of image "{name}" cannot be read: {requirements}: {error.strerror}.') from error
+
+
+def _key(lock_text: bytes) -> str:
+    """Another Python, another machine or another lock file is another environment."""
+    machine = (
+        f"{sys.implementation.cache_tag} {platform.python_version()} {platform.machine()} {os.path.realpath(sys.executable)}\n"
+    )
+    return hashlib.sha256(machine.encode() + lock_text).hexdigest()[:32]
+
+
+def _environment(folder: Path) -> Environment:
+    return Environment(python=folder / "bin" / "python", programs=folder / "bin")
+
+
+def _complete(folder: Path) -> None:
+    os.sync()  # once per build, and cheaper than one fsync per file: after a power cut the marker must not stand alone
+    marker = folder / MARKER
+    marker.touch()
+    for path in (marker, folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _builder_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The server's own, since proxies and package indexes are configured there; without what would lead the builder astray."""
+    kept = {key: value for key, value in environ.items() if not key.startswith(_NOT_HANDED_ON)}
+    return {**kept, "PYTHONUNBUFFERED": "1", "PIP_PROGRESS_BAR": "off", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}

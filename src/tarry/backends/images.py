@@ -1,0 +1,167 @@
+"""Programs name container images by ECR address; on the process engine an image is a directory that says how to start its server.
+
+Such a directory holds an ``image.toml`` and plain files. The built-in ones lie in ``serving/``; settings add more, and those come
+first. The registry host (account and region) of a reference is ignored: repository and tag decide.
+
+``image.toml``::
+
+    repositories = ["sagemaker-xgboost"]         # patterns of the repository
+    tags = ["0.90-*", "1.*"]                     # patterns of the tag
+    command = ["{python}", "{image}/serve.py"]   # also {tag}; no shell
+    requirements = "requirements.txt"            # hashed lock; left out: the server's own interpreter
+    checks = ["import xgboost"]                  # Python that must run in the new environment
+    programs = ["java"]                          # must be on the PATH
+    [environment]                                # variables below the model's own, like ENV of a Dockerfile
+"""
+
+import os
+import re
+import shutil
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Self
+
+from tarry.backends.environments import Environments, Progress
+from tarry.core.errors import ImageBroken, ImageNotFound, InvalidRequest
+
+BUILT_IN = Path(__file__).parents[1] / "serving"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_REFERENCE_CHARS_MAX = 255
+_REFERENCE = re.compile(
+    r"^(?:(?P<registry>[A-Za-z0-9-]*(?:[.:][A-Za-z0-9.:-]*)|localhost)/)?(?P<repository>[a-z0-9][a-z0-9._/-]*)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?P<digest>@sha256:[0-9a-f]{64})?$"
+)
+_LISTS = {"repositories": True, "tags": True, "command": True, "checks": False, "programs": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """The two parts of an image reference that choose the image."""
+
+    repository: str
+    tag: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``[registry/]repository[:tag]``. Errors: ImageNotFound.
+
+        # OURS: a digest beside a tag is ignored, since nothing is pulled; a digest alone names nothing that we could know.
+        """
+        match = _REFERENCE.match(text) if len(text) <= _REFERENCE_CHARS_MAX else None
+        if match is None:
+            raise ImageNotFound(
+                f'"{text[:_REFERENCE_CHARS_MAX]}" is not an image reference. Expected [registry/]repository:tag, such as '
+                "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:0.90-1-cpu-py3."
+            )
+        if match["digest"] and not match["tag"]:
+            raise ImageNotFound(f'"{text}" names an image by digest alone. Images are chosen by repository and tag: add a tag.')
+        return cls(repository=match["repository"], tag=match["tag"] or "latest")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One directory of the catalogue."""
+
+    directory: Path
+    repositories: tuple[str, ...]
+    tags: tuple[str, ...]
+    command: tuple[str, ...]
+    requirements: Path | None
+    checks: tuple[str, ...]
+    programs: tuple[str, ...]
+    environment: Mapping[str, str]
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Read a directory's ``image.toml``. Errors: InvalidRequest naming the file and what is wrong with it."""
+        file = directory / "image.toml"
+        try:
+            values = tomllib.loads(file.read_text("utf-8"))
+        except OSError as error:
+            raise InvalidRequest(f"{directory} is not an image directory: {file}: {error.strerror}.") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"{file} is not valid TOML: {error}.") from error
+        _check_values(file, values)
+        requirements = values.get("requirements")
+        return cls(
+            directory=directory.resolve(),
+            requirements=None if requirements is None else directory.resolve() / requirements,
+            environment=values.get("environment", {}),
+            **{key: tuple(values.get(key, ())) for key in _LISTS},
+        )
+
+    def matches(self, reference: Reference) -> bool:
+        """Whether a reference means this image."""
+        return any(fnmatchcase(reference.repository, pattern) for pattern in self.repositories) and any(
+            fnmatchcase(reference.tag, pattern) for pattern in self.tags
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedImage:
+    """Everything that is needed to start an image's server: its command line, PATH and variables."""
+
+    command: tuple[str, ...]
+    path: str
+    environment: Mapping[str, str]
+
+
+class ImageCatalogue:
+    """All images that this server can start."""
+
+    def __init__(self, directories: Sequence[Path], environments_dir: Path, progress: Progress | None = None) -> None:
+        """``directories`` come before the built-in images; ``progress`` hears of builds. Errors: InvalidRequest."""
+        built_in = sorted(file.parent for file in BUILT_IN.glob("*/image.toml"))
+        self._images = tuple(Image.read(directory) for directory in (*directories, *built_in))
+        self._environments = Environments(environments_dir, progress)
+
+    async def check(self, reference: str) -> None:
+        """Raise ImageNotFound, with what is known and what to do, unless an image matches."""
+        self.find(reference)
+
+    def find(self, reference: str) -> tuple[Image, Reference]:
+        """The image that a reference means. Errors: ImageNotFound."""
+        parsed = Reference.parse(reference)
+        for image in self._images:
+            if image.matches(parsed):
+                return image, parsed
+        known = "; ".join(f"{', '.join(image.repositories)} (tags {', '.join(image.tags)})" for image in self._images) or "none"
+        raise ImageNotFound(
+            f'No image is known for "{reference}" (repository "{parsed.repository}", tag "{parsed.tag}"). Known: {known}. '
+            "Use one of these, or add a directory with an image.toml to [images] directories."
+        )
+
+    async def prepare(self, reference: str) -> PreparedImage:
+        """Make sure that an image's environment exists, and say how to start it. Errors: ImageNotFound, ImageBroken."""
+        image, parsed = self.find(reference)
+        if missing := [program for program in image.programs if shutil.which(program, path=SYSTEM_PATH) is None]:
+            raise ImageBroken(f'Image "{parsed.repository}" needs {", ".join(missing)} in {SYSTEM_PATH}: install it.')
+        python, path = sys.executable, SYSTEM_PATH
+        if image.requirements is not None:
+            environment = await self._environments.provide(parsed.repository, image.requirements, image.checks)
+            python, path = str(environment.python), f"{environment.programs}{os.pathsep}{SYSTEM_PATH}"
+        facts = {"{python}": python, "{image}": str(image.directory), "{tag}": parsed.tag}
+        command = tuple(_fill(word, facts) for word in image.command)
+        return PreparedImage(command=command, path=path, environment=image.environment)
+
+
+def _fill(word: str, facts: Mapping[str, str]) -> str:
+    return re.sub("|".join(map(re.escape, facts)), lambda match: facts[match[0]], word)
+
+
+def _check_values(file: Path, values: Mapping[str, Any]) -> None:
+    if unknown := set(values) - {*_LISTS, "requirements", "environment"}:
+        raise InvalidRequest(f"{file}: unknown key {min(unknown)!r}.")
+    for key, required in _LISTS.items():
+        value = values.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value) or (required and not value):
+            raise InvalidRequest(f"{file}: {key} must be a {'non-empty ' if required else ''}list of strings, got {value!r}.")
+    if not isinstance(values.get("requirements", ""), str):
+        raise InvalidRequest(f"{file}: requirements must be the name of a file, got {values['requirements']!r}.")
+    environment = values.get("environment", {})
+    if not isinstance(environment, dict) or not all(isinstance(value, str) for value in environment.values()):
+        raise InvalidRequest(f"{file}: environment must be a table of strings, got {environment!r}.")

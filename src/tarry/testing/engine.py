@@ -1,0 +1,63 @@
+"""An engine without processes: tests say what happens to its instances."""
+
+from dataclasses import dataclass, field
+
+from tarry.core.errors import TarryError
+from tarry.ports import EngineStatus, InstanceSpec
+
+
+@dataclass(slots=True)
+class _FakeInstance:
+    spec: InstanceSpec
+    address: str
+    exit_code: int | None = None
+
+
+@dataclass(slots=True)
+class FakeEngine:
+    """ports.Engine in memory. Instances run until ``stop`` or ``end``; ``failures`` are raised by the next starts, in order."""
+
+    failures: list[TarryError] = field(default_factory=list)
+    started: list[InstanceSpec] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    _instances: dict[str, _FakeInstance] = field(default_factory=dict)
+    _logs: dict[str, list[str]] = field(default_factory=dict)
+    _count: int = 0
+
+    async def start(self, spec: InstanceSpec) -> str:
+        """See ports.Engine."""
+        known = self._instances.get(spec.instance_id)
+        if known is not None and known.exit_code is None:
+            return known.address
+        self.started.append(spec)
+        if self.failures:
+            raise self.failures.pop(0)
+        self._count += 1
+        address = f"http://127.0.0.1:{20000 + self._count}"
+        self._instances[spec.instance_id] = _FakeInstance(spec, address)
+        self.write(spec.instance_id, f"fake model server at {address}")
+        return address
+
+    async def stop(self, instance_id: str, *, grace_s: float = 30.0) -> None:
+        """See ports.Engine."""
+        if self._instances.pop(instance_id, None) is not None:
+            self.stopped.append(instance_id)
+
+    async def observe(self) -> list[EngineStatus]:
+        """See ports.Engine."""
+        return [
+            EngineStatus(instance_id=id, address=instance.address, exit_code=instance.exit_code)
+            for id, instance in self._instances.items()
+        ]
+
+    async def log_tail(self, instance_id: str, lines: int) -> tuple[str, ...]:
+        """See ports.Engine."""
+        return tuple(self._logs.get(instance_id, [])[-lines:]) if lines > 0 else ()
+
+    def end(self, instance_id: str, exit_code: int = 1) -> None:
+        """Let an instance die by itself."""
+        self._instances[instance_id].exit_code = exit_code
+
+    def write(self, instance_id: str, line: str) -> None:
+        """Add a line to an instance's log."""
+        self._logs.setdefault(instance_id, []).append(line)

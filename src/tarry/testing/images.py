@@ -1,0 +1,20 @@
+"""Images that exist because a test says so."""
+
+from dataclasses import dataclass, field
+
+from tarry.core.errors import ImageNotFound
+
+
+@dataclass(slots=True)
+class FakeImages:
+    """ports.Images over a set of ``repository:tag``; a repository alone stands for all its tags."""
+
+    known: set[str] = field(default_factory=lambda: {"stub"})
+
+    async def check(self, reference: str) -> None:
+        """See ports.Images."""
+        name = reference.rpartition("/")[2]
+        repository, _, tag = name.partition(":")
+        if not ({repository, f"{repository}:{tag or 'latest'}"} & self.known):
+            known = ", ".join(sorted(self.known)) or "none"
+            raise ImageNotFound(f'No image is known for "{reference}". Known: {known}. Use one of these.')

@@ -1,0 +1,77 @@
+"""A model server without a network: answers by functions, on addresses that tests open and close."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from tarry.core.errors import ModelServerTimeout, ModelServerUnreachable
+from tarry.ports import ModelRequest, ModelResponse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeAnswer:
+    """What the fake answers; ``error`` is raised in place of the bytes' end."""
+
+    status: int = 200
+    content_type: str = "application/octet-stream"
+    body: bytes = b""
+    error: Exception | None = None
+
+
+Answering = Callable[[ModelRequest, bytes], Awaitable[FakeAnswer]]
+
+
+async def echo(request: ModelRequest, body: bytes) -> FakeAnswer:
+    """The request's own bytes and content type."""
+    types = [value for name, value in request.headers.items() if name.lower() == "content-type"]
+    return FakeAnswer(content_type=types[0] if types else "application/octet-stream", body=body)
+
+
+@dataclass(slots=True)
+class FakeModelServer:
+    """ports.ModelServer in memory. Every address answers unless it is in ``closed``; ``unhealthy`` ones fail their ping."""
+
+    answering: Answering = echo
+    closed: set[str] = field(default_factory=set)
+    unhealthy: set[str] = field(default_factory=set)
+    requests: list[ModelRequest] = field(default_factory=list)
+    in_flight: int = 0
+    in_flight_max: int = 0
+
+    async def ping(self, address: str, *, timeout_s: float = 2.0) -> bool:
+        """See ports.ModelServer."""
+        return address not in self.closed and address not in self.unhealthy
+
+    @asynccontextmanager
+    async def invoke(self, address: str, request: ModelRequest, *, timeout_s: float) -> AsyncIterator[ModelResponse]:
+        """See ports.ModelServer."""
+        if address in self.closed:
+            raise ModelServerUnreachable("The model server takes no connections.")
+        self.requests.append(request)
+        self.in_flight += 1
+        self.in_flight_max = max(self.in_flight_max, self.in_flight)
+        try:
+            answer = await self._answer(request, timeout_s)
+            yield ModelResponse(status=answer.status, content_type=answer.content_type, chunks=_chunks(answer))
+        finally:
+            self.in_flight -= 1
+
+    async def _answer(self, request: ModelRequest, timeout_s: float) -> FakeAnswer:
+        body = b"".join([chunk async for chunk in request.chunks])
+        if len(body) != request.size:
+            raise ValueError(f"the request body has {len(body)} bytes, announced were {request.size}")
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self.answering(request, body)
+        except TimeoutError as error:
+            raise ModelServerTimeout(f"The model server did not answer within {timeout_s:g} seconds.") from error
+
+
+async def _chunks(answer: FakeAnswer) -> AsyncIterator[bytes]:
+    middle = len(answer.body) // 2
+    for piece in (answer.body[:middle], answer.body[middle:]):
+        if piece:
+            yield piece
+    if answer.error is not None:
+        raise answer.error

@@ -1,0 +1,37 @@
+"""A process engine on a temporary directory, with the stub image."""
+
+from pathlib import Path
+
+from tarry.backends.engines.addresses import PortRange
+from tarry.backends.engines.process import ProcessEngine
+from tarry.backends.images import ImageCatalogue
+from tarry.backends.model_data import ModelData
+from tarry.ports import InstanceSpec
+from tests.support.model_objects import ModelObjects
+
+STUB_IMAGE = Path(__file__).parent / "images" / "stub"
+
+
+def process_engine(directory: Path, objects: ModelObjects | None = None, ports: PortRange | None = None) -> ProcessEngine:
+    """An engine that has not been opened yet."""
+    return ProcessEngine(
+        directory,
+        images=ImageCatalogue([STUB_IMAGE], directory / "environments"),
+        model_data=ModelData(objects or ModelObjects(), directory / "models"),
+        ports=ports or PortRange(20000, 29999),
+        region="eu-central-1",
+    )
+
+
+def spec(instance_id: str = "i-1", *, url: str | None = None, startup_timeout_s: int = 20, **environment: str) -> InstanceSpec:
+    """An instance of the stub image."""
+    return InstanceSpec(
+        instance_id=instance_id,
+        endpoint_name="my-endpoint",
+        variant_name="AllTraffic",
+        image="123456789012.dkr.ecr.us-east-1.amazonaws.com/stub:1",
+        model_data_url=url,
+        environment=environment,
+        model_data_timeout_s=10,
+        startup_timeout_s=startup_timeout_s,
+    )

@@ -1,0 +1,60 @@
+"""Objects in a dictionary: as much of an ObjectStore as the engines need, with knobs for slowness."""
+
+import asyncio
+import hashlib
+import io
+import tarfile
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+
+from tarry.core.errors import ObjectNotFound
+from tarry.core.names import S3Location
+from tarry.ports import OpenObject, Staged
+
+
+class ModelObjects:
+    """Read-only ObjectStore over ``{"s3://bucket/key": bytes}``."""
+
+    def __init__(self, objects: Mapping[str, bytes] | None = None) -> None:
+        self.objects = dict(objects or {})
+        self.downloads = 0
+        self.stuck = False
+
+    @asynccontextmanager
+    async def open(self, location: S3Location) -> AsyncIterator[OpenObject]:
+        if str(location) not in self.objects:
+            raise ObjectNotFound(f"There is no object at {location}.")
+        body = self.objects[str(location)]
+        etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        yield OpenObject(content_type="application/x-tar", size=len(body), etag=etag, chunks=self._chunks(body))
+
+    async def _chunks(self, body: bytes) -> AsyncIterator[bytes]:
+        self.downloads += 1
+        for start in range(0, len(body), 1000):
+            yield body[start : start + 1000]
+        if self.stuck:
+            await asyncio.Event().wait()
+
+    async def stage(
+        self, location: S3Location, *, content_type: str, metadata: Mapping[str, str], chunks: AsyncIterator[bytes]
+    ) -> Staged:
+        raise NotImplementedError
+
+    async def publish(self, staged: Staged) -> None:
+        raise NotImplementedError
+
+    async def discard(self, staged: Staged) -> None:
+        raise NotImplementedError
+
+
+def archive_of(files: Mapping[str, bytes], extra: Iterable[tarfile.TarInfo] = ()) -> bytes:
+    """A tar.gz with these files, then these bare members."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, body in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(body)
+            tar.addfile(member, io.BytesIO(body))
+        for member in extra:
+            tar.addfile(member)
+    return buffer.getvalue()
