@@ -4,6 +4,17 @@
 """
 
 from tarry.aws.auth.authenticate import authenticate, claimed_service
+from tarry.aws.auth.bodies import open_body
 from tarry.aws.auth.request import ChunkSeed, Family, How, KeyLookup, RawRequest, Verified
 
-__all__ = ["ChunkSeed", "Family", "How", "KeyLookup", "RawRequest", "Verified", "authenticate", "claimed_service"]
+__all__ = [
+    "ChunkSeed",
+    "Family",
+    "How",
+    "KeyLookup",
+    "RawRequest",
+    "Verified",
+    "authenticate",
+    "claimed_service",
+    "open_body",
+]
