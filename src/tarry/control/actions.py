@@ -1,0 +1,165 @@
+"""Carrying out a plan: each action is one transaction, or a word to a task that looks after an instance or a topic.
+
+Rows are written over with the revision that the plan saw: where one has changed meanwhile, Conflict ends the pass and the
+next one plans anew.
+"""
+
+from dataclasses import replace
+from typing import assert_never
+
+import structlog
+
+from tarry.control.instances import InstanceKeeper, instance_spec
+from tarry.control.topic_tests import TopicTests
+from tarry.core.catalog import TagSet
+from tarry.core.deployment import Deployment, DeploymentState, Routing, Share
+from tarry.core.endpoint import Endpoint, EndpointStatus, require_transition
+from tarry.core.errors import Bug
+from tarry.core.instance import FAILURE_REASON_CHARS_MAX, Instance, InstanceState
+from tarry.core.invocation import CONCURRENCY_DEFAULT
+from tarry.core.planning import (
+    Action,
+    Activate,
+    AttendInstance,
+    DrainInstance,
+    EndpointView,
+    EndUpdate,
+    FailDeployment,
+    FinishDeletion,
+    ForgetInstance,
+    Route,
+    StartInstance,
+    StopDeployment,
+    StopInstance,
+    TestTopics,
+)
+from tarry.ports import CHANNEL_ENDPOINTS, Add, Change, Clock, Ids, Remove, Replace, Store, Wakeups, channel_queue
+
+log = structlog.get_logger(__name__)
+
+
+class Actions:
+    """Knows how to do what a plan asks for."""
+
+    def __init__(
+        self, store: Store, keeper: InstanceKeeper, topics: TopicTests, clock: Clock, ids: Ids, wakeups: Wakeups
+    ) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._topics = topics
+        self._clock = clock
+        self._ids = ids
+        self._wakeups = wakeups
+
+    async def carry_out(self, view: EndpointView, action: Action) -> None:  # noqa: C901, PLR0912 - one case an action
+        """Do one action of a plan for this view. Errors: Conflict, StorageFull, Throttled."""
+        match action:
+            case StartInstance():
+                await self._start(view, action)
+            case AttendInstance():
+                row = _instance(view, action.instance_id)
+                self._keeper.attend(row, instance_spec(view.endpoint, _deployment(view, row.deployment_id), row))
+            case DrainInstance():
+                row = _instance(view, action.instance_id)
+                draining = replace(row, state=InstanceState.DRAINING, draining_at_us=self._clock.now_us())
+                await self._apply(view, Replace(draining))
+            case StopInstance():
+                self._keeper.stop(action.instance_id)
+            case ForgetInstance():
+                await self._apply(view, Remove(_instance(view, action.instance_id)))
+            case TestTopics():
+                self._topics.begin(_deployment(view, action.deployment_id))
+            case Route():
+                await self._apply(view, _routing_change(view, action.shares))
+            case Activate():
+                await self._activate(view, action)
+            case FailDeployment():
+                await self._fail(view, action)
+            case EndUpdate():
+                reason = action.failure_reason
+                await self._apply(view, Replace(self._moved(view.endpoint, EndpointStatus.IN_SERVICE, reason)))
+            case StopDeployment():
+                stopped = replace(_deployment(view, action.deployment_id), state=DeploymentState.STOPPED)
+                await self._apply(view, Replace(stopped))
+            case FinishDeletion():
+                await self._finish_deletion(view)
+            case _:
+                assert_never(action)
+
+    async def _start(self, view: EndpointView, action: StartInstance) -> None:
+        deployment = _deployment(view, action.deployment_id)
+        concurrency = deployment.config.async_inference.max_concurrent_invocations_per_instance
+        row = Instance(
+            id=self._ids.uuid(),
+            endpoint_id=view.endpoint.id,
+            deployment_id=deployment.id,
+            variant_name=action.variant_name,
+            state=InstanceState.PENDING,
+            concurrency=CONCURRENCY_DEFAULT if concurrency is None else concurrency,
+            created_at_us=self._clock.now_us(),
+        )
+        spec = instance_spec(view.endpoint, deployment, row)
+        await self._apply(view, Add(row))
+        self._keeper.attend(row, spec)
+
+    async def _activate(self, view: EndpointView, action: Activate) -> None:
+        new = _deployment(view, action.deployment_id)
+        endpoint = replace(
+            self._moved(view.endpoint, EndpointStatus.IN_SERVICE, None),
+            active_deployment_id=new.id,
+            config_name=new.config.name,
+        )
+        old = [one for one in view.deployments if one.state is DeploymentState.ACTIVE]
+        await self._apply(
+            view,
+            Replace(endpoint),
+            Replace(replace(new, state=DeploymentState.ACTIVE)),
+            *(Replace(replace(one, state=DeploymentState.DRAINING)) for one in old),
+            _routing_change(view, action.shares),
+        )
+
+    async def _fail(self, view: EndpointView, action: FailDeployment) -> None:
+        reason = action.reason[:FAILURE_REASON_CHARS_MAX]
+        creating = view.endpoint.status is EndpointStatus.CREATING
+        # AWS: a failed update leaves the endpoint InService with a FailureReason (aws-controllers-k8s, endpoint/hooks.go).
+        status = EndpointStatus.FAILED if creating else EndpointStatus.IN_SERVICE
+        failed = replace(_deployment(view, action.deployment_id), state=DeploymentState.FAILED, failure_reason=reason)
+        await self._apply(view, Replace(self._moved(view.endpoint, status, reason)), Replace(failed))
+
+    async def _finish_deletion(self, view: EndpointView) -> None:
+        endpoint = view.endpoint
+        deployments = await self._store.find(Deployment, endpoint_id=endpoint.id)
+        tags = await self._store.get(TagSet, endpoint.arn)
+        leftovers = [*deployments, *view.instances, *[it for it in (view.routing, tags) if it is not None]]
+        deleted = self._moved(endpoint, EndpointStatus.DELETED, endpoint.failure_reason)
+        await self._apply(view, Replace(deleted), *(Remove(entity) for entity in leftovers))
+
+    def _moved(self, endpoint: Endpoint, status: EndpointStatus, reason: str | None) -> Endpoint:
+        require_transition(endpoint.status, status)
+        log.info("an endpoint changes", endpoint=endpoint.name, before=endpoint.status, after=status, reason=reason)
+        return replace(endpoint, status=status, failure_reason=reason, modified_at_us=self._clock.now_us())
+
+    async def _apply(self, view: EndpointView, *changes: Change) -> None:
+        await self._store.apply(*changes)
+        self._wakeups.notify(CHANNEL_ENDPOINTS)
+        self._wakeups.notify(channel_queue(view.endpoint.id))
+
+
+def _routing_change(view: EndpointView, shares: tuple[Share, ...]) -> Change:
+    if view.routing is None:
+        return Add(Routing(id=view.endpoint.id, shares=shares))
+    return Replace(replace(view.routing, shares=shares))
+
+
+def _instance(view: EndpointView, instance_id: str) -> Instance:
+    for row in view.instances:
+        if row.id == instance_id:
+            return row
+    raise Bug(f"The plan names an instance that it was not shown: {instance_id}.")
+
+
+def _deployment(view: EndpointView, deployment_id: str) -> Deployment:
+    for deployment in view.deployments:
+        if deployment.id == deployment_id:
+            return deployment
+    raise Bug(f"The plan names a deployment that it was not shown: {deployment_id}.")

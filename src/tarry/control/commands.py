@@ -1,0 +1,20 @@
+"""All commands of the control plane, connected."""
+
+from tarry.control.context import Context
+from tarry.control.endpoint_configs import EndpointConfigCommands
+from tarry.control.endpoints import EndpointCommands
+from tarry.control.models import ModelCommands
+from tarry.control.tags import TagCommands
+from tarry.core.names import Scope
+from tarry.ports import Clock, Ids, Store, Wakeups
+
+
+class Commands:
+    """What callers can ask of models, endpoint configurations, endpoints and tags."""
+
+    def __init__(self, store: Store, clock: Clock, ids: Ids, scope: Scope, wakeups: Wakeups) -> None:
+        context = Context(store=store, clock=clock, ids=ids, scope=scope, wakeups=wakeups)
+        self.models = ModelCommands(context)
+        self.endpoint_configs = EndpointConfigCommands(context)
+        self.endpoints = EndpointCommands(context)
+        self.tags = TagCommands(context)

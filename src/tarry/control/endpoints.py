@@ -1,0 +1,204 @@
+"""Commands on endpoints: they write what is desired and answer at once; the reconciler does the rest."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tarry.control.context import Context, Kind, tags_change
+from tarry.control.endpoint_configs import check_count, check_weight
+from tarry.control.requests import CreateEndpoint, UpdateEndpoint
+from tarry.control.tags import checked_tags
+from tarry.core.catalog import EndpointConfig
+from tarry.core.deployment import DeployedVariant, Deployment, DeploymentState, DesiredCapacity
+from tarry.core.endpoint import IN_PROGRESS, Endpoint, EndpointStatus, require_transition
+from tarry.core.errors import Conflict, InProgress, InvalidRequest
+from tarry.core.instance import Instance, InstanceState
+from tarry.ports import Add, Change, Page, PageQuery, Replace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointDescription:
+    """An endpoint as it is now. ``running`` counts the InService instances by (deployment id, variant name)."""
+
+    endpoint: Endpoint
+    active: Deployment | None
+    """The deployment that serves; None before the first has become healthy."""
+    pending: Deployment | None
+    """The deployment that is being started."""
+    latest: Deployment | None
+    """The newest one, whatever became of it."""
+    running: Mapping[tuple[str, str], int]
+
+
+class EndpointCommands:
+    """CreateEndpoint, DescribeEndpoint, ListEndpoints, UpdateEndpoint, UpdateEndpointWeightsAndCapacities, DeleteEndpoint."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def create(self, request: CreateEndpoint) -> Endpoint:
+        """Ask for a new endpoint: Creating from now on. Errors: AlreadyExists, NotFound, InvalidRequest, LimitExceeded."""
+        context = self._context
+        config = await context.endpoint_config(request.config_name)
+        now_us = context.clock.now_us()
+        endpoint = Endpoint(
+            id=context.ids.uuid(),
+            name=request.name,
+            arn=context.arn(Kind.ENDPOINT, request.name),
+            config_name=config.name,
+            status=EndpointStatus.CREATING,
+            created_at_us=now_us,
+            modified_at_us=now_us,
+        )
+        deployment = await self._deployment(endpoint, config, generation=1)
+        tags = await tags_change(context.store, endpoint.arn, checked_tags(request.tags))
+        await context.create(Kind.ENDPOINT, request.name, Add(endpoint), Add(deployment), *tags)
+        context.hint()
+        return endpoint
+
+    async def describe(self, name: str) -> EndpointDescription:
+        """The endpoint with what runs of it. Errors: NotFound."""
+        store = self._context.store
+        endpoint = await self._context.endpoint(name)
+        deployments = sorted(await store.find(Deployment, endpoint_id=endpoint.id), key=lambda one: one.generation)
+        instances = await store.find(Instance, endpoint_id=endpoint.id, state=InstanceState.IN_SERVICE)
+        pending = [one for one in deployments if one.state is DeploymentState.STARTING]
+        return EndpointDescription(
+            endpoint=endpoint,
+            active=next((one for one in deployments if one.id == endpoint.active_deployment_id), None),
+            pending=pending[-1] if pending else None,
+            latest=deployments[-1] if deployments else None,
+            running=Counter((row.deployment_id, row.variant_name) for row in instances),
+        )
+
+    async def list(self, query: PageQuery) -> Page[Endpoint]:
+        """One page of endpoints. Errors: InvalidRequest."""
+        return await self._context.store.page(Endpoint, query)
+
+    async def update(self, request: UpdateEndpoint) -> Endpoint:
+        """Ask for another configuration: Updating from now on, while the one before goes on serving.
+
+        Errors: NotFound, InProgress, InvalidRequest.
+        """
+        context = self._context
+        endpoint = await context.endpoint(request.name)
+        active = await self._require_serving(endpoint)
+        config = await context.endpoint_config(request.config_name)
+        others = await context.store.find(Deployment, endpoint_id=endpoint.id)
+        generation = 1 + max(one.generation for one in others)
+        deployment = await self._deployment(endpoint, config, generation=generation)
+        deployment = replace(deployment, variants=_retained(deployment, active, request))
+        return await self._begin_update(endpoint, Add(deployment))
+
+    async def update_capacities(self, name: str, capacities: Sequence[DesiredCapacity]) -> Endpoint:
+        """Ask for other weights and instance counts: Updating from now on. A count of 0 is possible.
+
+        Errors: NotFound, InProgress, InvalidRequest, LimitExceeded.
+        """
+        endpoint = await self._context.endpoint(name)
+        active = await self._require_serving(endpoint)
+        wanted = _by_variant(capacities, active)
+        variants = tuple(_with_capacity(variant, wanted.get(variant.variant.name)) for variant in active.variants)
+        # AWS: each of these calls sends the test notification again (async-inference-create-endpoint).
+        tests = active.topics_tests_wanted + 1
+        changed = replace(active, variants=variants, topics_tests_wanted=tests, failure_reason=None)
+        return await self._begin_update(endpoint, Replace(changed))
+
+    async def delete(self, name: str) -> None:
+        """Ask for the end of an endpoint: Deleting from now on. Errors: NotFound, InProgress."""
+        endpoint = await self._context.endpoint(name)
+        if endpoint.status in IN_PROGRESS:
+            raise InProgress(endpoint.arn)
+        await self._step(endpoint, EndpointStatus.DELETING)
+
+    async def _deployment(self, endpoint: Endpoint, config: EndpointConfig, *, generation: int) -> Deployment:
+        variants = [
+            DeployedVariant(
+                variant=variant,
+                model=await self._context.model(variant.model_name),
+                desired_weight=variant.initial_weight,
+                desired_count=variant.initial_instance_count,
+            )
+            for variant in config.variants
+        ]
+        return Deployment(
+            id=self._context.ids.uuid(),
+            endpoint_id=endpoint.id,
+            generation=generation,
+            config=config,
+            variants=tuple(variants),
+            state=DeploymentState.STARTING,
+            created_at_us=self._context.clock.now_us(),
+        )
+
+    async def _require_serving(self, endpoint: Endpoint) -> Deployment:
+        if endpoint.status in IN_PROGRESS:
+            raise InProgress(endpoint.arn)
+        active = None
+        if endpoint.active_deployment_id is not None:
+            active = await self._context.store.get(Deployment, endpoint.active_deployment_id)
+        if endpoint.status is not EndpointStatus.IN_SERVICE or active is None:
+            # AWS: a Failed endpoint can only be deleted (DescribeEndpoint API reference); its sentence is not known.
+            raise InvalidRequest(
+                f'Cannot update endpoint "{endpoint.arn}" with status {endpoint.status}: delete it and create it again.'
+            )
+        return active
+
+    async def _begin_update(self, endpoint: Endpoint, change: Change) -> Endpoint:
+        return await self._step(endpoint, EndpointStatus.UPDATING, change)
+
+    async def _step(self, endpoint: Endpoint, status: EndpointStatus, *changes: Change) -> Endpoint:
+        require_transition(endpoint.status, status)
+        reason = endpoint.failure_reason if status is EndpointStatus.DELETING else None
+        now_us = self._context.clock.now_us()
+        changed = replace(endpoint, status=status, modified_at_us=now_us, failure_reason=reason)
+        try:
+            await self._context.store.apply(Replace(changed), *changes)
+        except Conflict:
+            # Somebody else's change came first, so this one came while that is in progress.
+            raise InProgress(endpoint.arn) from None
+        self._context.hint()
+        return changed
+
+
+def _retained(deployment: Deployment, active: Deployment, request: UpdateEndpoint) -> tuple[DeployedVariant, ...]:
+    before = {variant.variant.name: variant for variant in active.variants}
+    variants = []
+    for variant in deployment.variants:
+        old = before.get(variant.variant.name)
+        if old is not None and request.retain_counts:
+            variant = replace(variant, desired_count=old.desired_count)
+        if old is not None and request.retain_weights:
+            variant = replace(variant, desired_weight=old.desired_weight)
+        variants.append(variant)
+    return tuple(variants)
+
+
+def _by_variant(capacities: Sequence[DesiredCapacity], active: Deployment) -> dict[str, DesiredCapacity]:
+    wanted: dict[str, DesiredCapacity] = {}
+    for capacity in capacities:
+        name = capacity.variant_name
+        if name in wanted:
+            raise InvalidRequest(f'The variant name "{name}" was non-unique within the request.')
+        if capacity.instance_count is not None:
+            check_count(capacity.instance_count)
+        if capacity.weight is not None:
+            check_weight(capacity.weight)
+        wanted[name] = capacity
+    known = {variant.variant.name for variant in active.variants}
+    if unknown := [name for name in wanted if name not in known]:
+        names = ", ".join(f'"{name}"' for name in unknown)
+        raise InvalidRequest(
+            f'The variant name(s) {names} is/are not present within endpoint configuration "{active.config.name}".'
+        )
+    return wanted
+
+
+def _with_capacity(variant: DeployedVariant, wanted: DesiredCapacity | None) -> DeployedVariant:
+    if wanted is None:
+        return variant
+    return replace(
+        variant,
+        desired_weight=variant.desired_weight if wanted.weight is None else wanted.weight,
+        desired_count=variant.desired_count if wanted.instance_count is None else wanted.instance_count,
+    )

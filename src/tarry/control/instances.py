@@ -1,0 +1,227 @@
+"""Looking after instances: one task each, from a Pending row to a dead process, so that no minute-long start blocks anyone.
+
+The task starts the instance, waits for /ping, marks the row InService and watches until the end. It only ever writes its own
+row; what follows from a row is the plan's business. A task that ends in a bug leaves the row as it was: the next pass
+finds it unattended and looks after it again.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, TypedDict, Unpack
+
+import structlog
+
+from tarry.core.deployment import Deployment
+from tarry.core.endpoint import Endpoint
+from tarry.core.errors import (
+    Bug,
+    Conflict,
+    ImageBroken,
+    ImageNotFound,
+    InstanceStartError,
+    ModelDataError,
+    StorageFull,
+    Throttled,
+)
+from tarry.core.instance import TRANSITIONS, Instance, InstanceState, explain_failure
+from tarry.ports import (
+    CHANNEL_ENDPOINTS,
+    Clock,
+    Engine,
+    Images,
+    InstanceSpec,
+    ModelServer,
+    Replace,
+    Store,
+    Wakeups,
+    channel_queue,
+)
+
+log = structlog.get_logger(__name__)
+
+PING_TIMEOUT_S = 2.0  # AWS: each attempt may take at most 2 s (your-algorithms-inference-code)
+STARTUP_PING_EVERY_S = 0.5
+WATCH_EVERY_S = 2.0
+UNANSWERED_S_MAX = 180.0
+"""AWS: an instance that leaves /ping unanswered for about 3 minutes is replaced (async-inference-troubleshooting, FAQ)."""
+LOG_LINES = 40
+STORE_PAUSE_S = 1.0
+
+START_ERRORS = (ImageNotFound, ImageBroken, ModelDataError, InstanceStartError)
+
+
+def instance_spec(endpoint: Endpoint, deployment: Deployment, instance: Instance) -> InstanceSpec:
+    """What the engine needs to start this instance. Errors: Bug where the deployment has no such variant."""
+    for deployed in deployment.variants:
+        if deployed.variant.name == instance.variant_name:
+            container = deployed.model.container
+            return InstanceSpec(
+                instance_id=instance.id,
+                endpoint_name=endpoint.name,
+                variant_name=instance.variant_name,
+                image=container.image,
+                model_data_url=container.model_data_url,
+                environment=container.environment,
+                model_data_timeout_s=deployed.variant.model_data_timeout_s,
+                startup_timeout_s=deployed.variant.startup_timeout_s,
+            )
+    raise Bug(f"Deployment {deployment.id} has no variant {instance.variant_name!r}.")
+
+
+class InstanceChanges(TypedDict, total=False):
+    """What may change in an instance's row together with its state."""
+
+    address: str
+    ready_at_us: int
+    ended_at_us: int
+    failure_reason: str
+
+
+class InstanceKeeper:
+    """The tasks that look after the instances of this process."""
+
+    def __init__(
+        self, store: Store, engine: Engine, model_server: ModelServer, images: Images, clock: Clock, wakeups: Wakeups
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._model_server = model_server
+        self._images = images
+        self._clock = clock
+        self._wakeups = wakeups
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopping: set[str] = set()
+
+    @property
+    def attended(self) -> frozenset[str]:
+        """Ids of the instances that are looked after now, ending ones too."""
+        return frozenset(self._tasks)
+
+    def attend(self, instance: Instance, spec: InstanceSpec) -> None:
+        """Look after an instance, from whatever state its row is in. Repeats change nothing."""
+        if instance.id not in self._tasks:
+            self._spawn(instance.id, self._keep(instance, spec))
+
+    def stop(self, instance_id: str) -> None:
+        """End an instance, also in the middle of its start; then its row is Stopped. Repeats change nothing."""
+        if instance_id not in self._stopping:
+            self._stopping.add(instance_id)
+            self._spawn(instance_id, self._end(instance_id, self._tasks.get(instance_id)))
+
+    async def close(self) -> None:
+        """End all tasks; starts under way leave nothing behind, running instances go on until the engine is closed."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _spawn(self, instance_id: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=f"instance {instance_id}")
+        self._tasks[instance_id] = task
+        task.add_done_callback(lambda done: self._forget(instance_id, done))
+
+    def _forget(self, instance_id: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(instance_id) is task:
+            del self._tasks[instance_id]
+            self._stopping.discard(instance_id)
+            self._wakeups.notify(CHANNEL_ENDPOINTS)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("looking after an instance ended in an error", exc_info=error, instance_id=instance_id)
+
+    # ------------------------------------------------------------------------------------------------------ one instance
+
+    async def _keep(self, instance: Instance, spec: InstanceSpec) -> None:
+        started = instance.state in (InstanceState.IN_SERVICE, InstanceState.DRAINING)
+        address = instance.address if started else await self._start(instance, spec)
+        if address is not None:
+            cause = await self._watch(instance.id, address)
+            await self._fail(instance.id, cause)
+
+    async def _start(self, instance: Instance, spec: InstanceSpec) -> str | None:
+        """Bring an instance to InService; its address, or None where it failed or is not wanted any more."""
+        if instance.state is InstanceState.PENDING and not await self._move(instance.id, InstanceState.STARTING):
+            return None
+        try:
+            await self._images.check(spec.image)
+            address = await self._engine.start(spec)
+        except START_ERRORS as error:
+            await self._fail(instance.id, str(error))
+            return None
+        cause = await self._await_health(spec, address)
+        if cause is not None:
+            await self._fail(instance.id, cause)
+            return None
+        ready = await self._move(instance.id, InstanceState.IN_SERVICE, address=address, ready_at_us=self._clock.now_us())
+        return address if ready else None
+
+    async def _await_health(self, spec: InstanceSpec, address: str) -> str | None:
+        """None as soon as /ping answers 200, else why it never will."""
+        # AWS: the sentence of the SDK's troubleshooting page; what follows it is ours.
+        sentence = (
+            f"The primary container for production variant {spec.variant_name} did not pass the ping health check. "
+            "Please check CloudWatch logs for this endpoint."
+        )
+        deadline = self._clock.monotonic() + spec.startup_timeout_s
+        while self._clock.monotonic() < deadline:
+            if (death := await self._death(spec.instance_id)) is not None:
+                return f"{sentence} {death}"
+            if await self._model_server.ping(address, timeout_s=PING_TIMEOUT_S):
+                return None
+            await self._clock.sleep(STARTUP_PING_EVERY_S)
+        return f"{sentence} GET /ping did not answer 200 within {spec.startup_timeout_s} s."
+
+    async def _watch(self, instance_id: str, address: str) -> str:
+        """Returns when the instance is no use any more, with the cause."""
+        answered_at = self._clock.monotonic()
+        while True:
+            await self._clock.sleep(WATCH_EVERY_S)
+            if (death := await self._death(instance_id)) is not None:
+                return death
+            if await self._model_server.ping(address, timeout_s=PING_TIMEOUT_S):
+                answered_at = self._clock.monotonic()
+            elif self._clock.monotonic() - answered_at >= UNANSWERED_S_MAX:
+                return f"The model server did not answer GET /ping with 200 for {UNANSWERED_S_MAX:.0f} s."
+
+    async def _death(self, instance_id: str) -> str | None:
+        for status in await self._engine.observe():
+            if status.instance_id == instance_id:
+                if status.exit_code is None:
+                    return None
+                if status.exit_code < 0:
+                    return f"The model server was ended by signal {-status.exit_code}."
+                return f"The model server ended with exit code {status.exit_code}."
+        return "The engine does not know the instance any more."
+
+    async def _fail(self, instance_id: str, cause: str) -> None:
+        reason = explain_failure(cause, await self._engine.log_tail(instance_id, LOG_LINES))
+        log.warning("an instance failed", instance_id=instance_id, cause=cause)
+        await self._move(
+            instance_id, InstanceState.FAILED, ended_at_us=self._clock.now_us(), failure_reason=reason
+        )  # first the row, so that it gets no more work while it ends
+        await self._engine.stop(instance_id)
+
+    async def _end(self, instance_id: str, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            before.cancel()
+            await asyncio.wait({before})
+        await self._engine.stop(instance_id)
+        await self._move(instance_id, InstanceState.STOPPED, ended_at_us=self._clock.now_us())
+
+    async def _move(self, instance_id: str, state: InstanceState, **changes: Unpack[InstanceChanges]) -> bool:
+        """Change the row's state, as often as it takes; false where the row's own state does not allow it any more."""
+        while True:
+            row = await self._store.get(Instance, instance_id)
+            if row is None or state not in TRANSITIONS[row.state]:
+                return False
+            try:
+                await self._store.apply(Replace(replace(row, state=state, **changes)))
+            except Conflict:
+                continue
+            except (StorageFull, Throttled) as error:
+                log.warning("an instance's row could not be written yet", instance_id=instance_id, error=str(error))
+                await self._clock.sleep(STORE_PAUSE_S)
+                continue
+            self._wakeups.notify(CHANNEL_ENDPOINTS)
+            self._wakeups.notify(channel_queue(row.endpoint_id))
+            return True

@@ -1,0 +1,134 @@
+"""The loop that makes endpoints what their callers desire: observe, plan (pure), act.
+
+It is woken by hints and looks again every second. It knows nothing but rows: stopped anywhere and started again, it goes on.
+Long work (starting an instance, testing topics) is handed to tasks that write their result into a row.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import structlog
+
+from tarry.control.actions import Actions
+from tarry.control.instances import InstanceKeeper
+from tarry.control.topic_tests import TopicTests
+from tarry.core.deployment import Deployment, DeploymentState, Routing
+from tarry.core.endpoint import Endpoint, EndpointStatus
+from tarry.core.errors import Conflict, StorageFull, TarryError, Throttled
+from tarry.core.instance import ENDED, Instance, InstanceState
+from tarry.core.invocation import TERMINAL, InvocationRecord, InvocationState
+from tarry.core.planning import EndpointView, plan
+from tarry.ports import CHANNEL_ENDPOINTS, Clock, Engine, EngineStatus, Ids, Images, ModelServer, Notifier, Store, Wakeups
+
+T = TypeVar("T", Deployment, Instance)
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 1.0
+
+_ENDPOINTS = tuple(status for status in EndpointStatus if status is not EndpointStatus.DELETED)
+_DEPLOYMENTS = tuple(state for state in DeploymentState if state is not DeploymentState.STOPPED)
+_UNFINISHED = tuple(state for state in InvocationState if state not in TERMINAL)
+
+
+class Reconciler:
+    """Makes current match desired, for all endpoints."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - it connects ports
+        self,
+        store: Store,
+        engine: Engine,
+        model_server: ModelServer,
+        images: Images,
+        notifier: Notifier,
+        clock: Clock,
+        ids: Ids,
+        wakeups: Wakeups,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._clock = clock
+        self._wakeups = wakeups
+        self._keeper = InstanceKeeper(store, engine, model_server, images, clock, wakeups)
+        self._topics = TopicTests(store, notifier, clock, wakeups)
+        self._actions = Actions(store, self._keeper, self._topics, clock, ids, wakeups)
+
+    async def run(self) -> None:
+        """Reconcile until cancelled; ``close`` comes after it."""
+        async with self._wakeups.listen(CHANNEL_ENDPOINTS) as hints:
+            while True:
+                try:
+                    await self.reconcile()
+                except TarryError as error:
+                    log.warning("the endpoints could not be read, trying again", error=str(error))
+                await hints.wait(POLL_S)
+
+    async def close(self) -> None:
+        """End the tasks that look after instances and topics. Instances run on until the engine is closed."""
+        await self._keeper.close()
+        await self._topics.close()
+
+    async def reconcile(self) -> None:
+        """One pass over all endpoints. What goes wrong with one of them does not hold up the others."""
+        known = await self._engine.observe()
+        for view in await self._observe(known):
+            try:
+                for action in plan(view):
+                    await self._actions.carry_out(view, action)
+            except Conflict:
+                continue  # a row changed since it was read: the next pass plans with what it is now
+            except (StorageFull, Throttled) as error:
+                log.warning("an endpoint's rows could not be written yet", endpoint=view.endpoint.name, error=str(error))
+            except Exception:
+                log.exception("an endpoint could not be reconciled", endpoint=view.endpoint.name)
+
+    async def _observe(self, known: Sequence[EngineStatus]) -> list[EndpointView]:
+        """The engine was asked before: what it knows and no live row names was started by a row that is gone."""
+        endpoints = await self._store.find(Endpoint, status=_ENDPOINTS)
+        deployments = _by_endpoint(await self._store.find(Deployment, state=_DEPLOYMENTS))
+        rows = await self._store.find(Instance, state=tuple(InstanceState))
+        instances = _by_endpoint(rows)
+        self._stop_strays(known, rows)
+        busy = await self._busy(rows)
+        running = frozenset(status.instance_id for status in known)
+        return [
+            EndpointView(
+                endpoint=endpoint,
+                deployments=tuple(sorted(deployments[endpoint.id], key=lambda one: one.generation)),
+                instances=tuple(instances[endpoint.id]),
+                routing=await self._store.get(Routing, endpoint.id),
+                now_us=self._clock.now_us(),
+                attended=self._keeper.attended,
+                running=running,
+                busy=busy,
+                unfinished=await self._unfinished(endpoint),
+            )
+            for endpoint in endpoints
+        ]
+
+    def _stop_strays(self, known: Sequence[EngineStatus], rows: Iterable[Instance]) -> None:
+        live = {row.id for row in rows if row.state not in ENDED}
+        for status in known:
+            if status.instance_id not in live and status.instance_id not in self._keeper.attended:
+                log.warning("the engine runs an instance that no row knows of", instance_id=status.instance_id)
+                self._keeper.stop(status.instance_id)
+
+    async def _busy(self, rows: Iterable[Instance]) -> frozenset[str]:
+        draining = [row.id for row in rows if row.state is InstanceState.DRAINING]
+        if not draining:
+            return frozenset()
+        found = await self._store.find(InvocationRecord, instance_id=draining, state=InvocationState.RUNNING)
+        return frozenset(record.instance_id for record in found if record.instance_id is not None)
+
+    async def _unfinished(self, endpoint: Endpoint) -> bool:
+        if endpoint.status is not EndpointStatus.DELETING:
+            return False
+        return bool(await self._store.find(InvocationRecord, limit=1, endpoint_id=endpoint.id, state=_UNFINISHED))
+
+
+def _by_endpoint(rows: Iterable[T]) -> dict[str, list[T]]:
+    grouped: dict[str, list[T]] = defaultdict(list)
+    for row in rows:
+        grouped[row.endpoint_id].append(row)
+    return grouped
