@@ -68,6 +68,7 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         serving = asyncio.create_task(http.serve(sockets=[listener]), name="http")
         directory.write_server(info)
         tarry.ready = True
+        _notify_supervisor("READY=1")
         _say_ready(info, settings)
         await asyncio.wait({serving, signals.first_task, tarry.failed}, return_when=asyncio.FIRST_COMPLETED)
         await _stop(settings, tarry, http, serving, signals)
@@ -81,6 +82,7 @@ async def _stop(
     settings: Settings, tarry: Tarry, http: uvicorn.Server, serving: "asyncio.Task[None]", signals: "_Signals"
 ) -> None:
     tarry.ready = False
+    _notify_supervisor("STOPPING=1")
     http.should_exit = True
     log.info("stopping", drain_timeout_s=settings.server.drain_timeout_s)
     drain = asyncio.create_task(tarry.drain(settings.server.drain_timeout_s))
@@ -155,6 +157,17 @@ def _http(settings: ServerSettings, app: Any) -> _Uvicorn:
             f"The certificate {settings.tls_cert} or its key {settings.tls_key} cannot be used: {error}."
         ) from None
     return _Uvicorn(config)
+
+
+def _notify_supervisor(state: str) -> None:
+    """Tell systemd (or whoever gave NOTIFY_SOCKET) the state: the sd_notify protocol, one datagram."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor, contextlib.suppress(OSError):
+        supervisor.sendto(state.encode(), address)
 
 
 def _text(path: object) -> str | None:

@@ -1,0 +1,84 @@
+"""Runs everything and prints ratios; the raw figures go to bench/results/<time>.json."""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import accept, end_to_end
+from bench.load import require_wrk
+from tests.support.server_process import ServerProcess
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("--seconds", type=int, default=8, help="length of each accept run")
+    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds of bare and tarry")
+    parser.add_argument("--invocations", type=int, default=1000, help="how many end to end")
+    options = parser.parse_args()
+    require_wrk()
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="tarry-bench-") as directory:
+        with ServerProcess(Path(directory) / "accept") as server, console.status("accepting"):
+            accepted = accept.measure(server, options.seconds, options.rounds)
+        with ServerProcess(Path(directory) / "end-to-end") as server, console.status("end to end"):
+            ended = end_to_end.measure(server, options.invocations)
+    raw = {
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+        "accept": accepted,
+        "end_to_end": ended,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{raw['when'].replace(':', '')}.json"
+    path.write_text(json.dumps(raw, indent=2) + "\n")
+    _show(console, raw)
+    console.print(f"raw figures: {path}")
+
+
+def _median(runs: list[dict[str, Any]], key: str) -> float:
+    return statistics.median(run[key] for run in runs)
+
+
+def _show(console: Console, raw: dict[str, Any]) -> None:
+    bare, tarry = raw["accept"]["bare"], raw["accept"]["tarry"]
+    bare_rate, rate = _median(bare, "per_second"), _median(tarry, "per_second")
+    table = Table(title="accepted invocations, signed and durable, 64 connections (medians)")
+    for column in ("", "per second", "p50 ms", "p99 ms", "of bare"):
+        table.add_column(column, justify="right")
+    table.add_row("bare ASGI", f"{bare_rate:,.0f}", f"{_median(bare, 'p50_ms'):.1f}", f"{_median(bare, 'p99_ms'):.1f}", "1.00")
+    ratio = f"{rate / bare_rate:.2f}"
+    table.add_row("tarry", f"{rate:,.0f}", f"{_median(tarry, 'p50_ms'):.1f}", f"{_median(tarry, 'p99_ms'):.1f}", ratio)
+    console.print(table)
+    ended = raw["end_to_end"]
+    direct = ended["direct"]["per_second"]
+    table = Table(title="end to end: S3 in, model that answers at once, S3 out, notification row")
+    for column in ("", "per second", "p50 ms", "p99 ms", "of direct"):
+        table.add_column(column, justify="right")
+    table.add_row(
+        "direct calls, one after another",
+        f"{direct:,.0f}",
+        f"{ended['direct']['p50_ms']:.2f}",
+        f"{ended['direct']['p99_ms']:.2f}",
+        "1.00",
+    )
+    table.add_row(
+        "tarry, full queue", f"{ended['full']['per_second']:,.0f}", "", "", f"{ended['full']['per_second'] / direct:.2f}"
+    )
+    table.add_row("tarry, empty queue", "", f"{ended['empty']['p50_ms']:.2f}", f"{ended['empty']['p99_ms']:.2f}", "")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

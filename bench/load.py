@@ -1,0 +1,81 @@
+"""wrk with a table of prepared requests; its figures as numbers."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.signed import Signed
+
+CONNECTIONS = 64
+_DONE = """
+done = function(summary, latency, requests)
+  io.write(string.format('\\nRESULT {"requests":%d,"duration_us":%d,"connect":%d,"read":%d,"write":%d,"status":%d,"timeout":%d,' ..
+    '"p50_us":%d,"p99_us":%d}\\n', summary.requests, summary.duration, summary.errors.connect, summary.errors.read,
+    summary.errors.write, summary.errors.status, summary.errors.timeout, latency:percentile(50), latency:percentile(99)))
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one run of wrk gave."""
+
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    errors: int
+    requests: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the raw results."""
+        return asdict(self)
+
+
+def require_wrk() -> None:
+    """SystemExit with what to do where wrk is missing."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("make bench needs wrk: apt-get install wrk")
+
+
+def post(url: str, requests: list[Signed], seconds: int) -> Load:
+    """POST the prepared requests in turn over 64 connections for some seconds."""
+    with tempfile.TemporaryDirectory() as directory:
+        script = Path(directory) / "requests.lua"
+        script.write_text(_script(requests))
+        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), url]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    figures = json.loads(output.rpartition("RESULT ")[2])
+    errors = sum(figures[kind] for kind in ("connect", "read", "write", "status", "timeout"))
+    return Load(
+        per_second=figures["requests"] / figures["duration_us"] * 1e6,
+        p50_ms=figures["p50_us"] / 1000,
+        p99_ms=figures["p99_us"] / 1000,
+        errors=errors,
+        requests=figures["requests"],
+    )
+
+
+def _script(requests: list[Signed]) -> str:
+    rows = "\n".join(f"table.insert(prepared, {{{_lua(one.path)}, {{{_headers(one)}}}}})" for one in requests)
+    return f"""local prepared = {{}}
+local turn = 0
+function init(args)
+{rows}
+end
+request = function()
+  turn = turn % #prepared + 1
+  return wrk.format("POST", prepared[turn][1], prepared[turn][2], "")
+end
+{_DONE}"""
+
+
+def _headers(one: Signed) -> str:
+    return ", ".join(f"[{_lua(name)}]={_lua(value)}" for name, value in one.headers.items())
+
+
+def _lua(text: str) -> str:
+    return json.dumps(text)

@@ -1,0 +1,5 @@
+"""``python -m tarry`` is ``tarry``."""
+
+from tarry.cli.main import main
+
+main()

@@ -1,0 +1,58 @@
+"""The pages say what is true: settings, commands, links, generated tables."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from typer.main import get_command
+
+from tarry.bootstrap.build import all_services
+from tarry.aws.compatibility import render_markdown
+from tarry.cli.main import app
+from tarry.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+        elif name != "data_dir":
+            yield f"{prefix}{name}"
+
+
+@pytest.mark.parametrize("key", list(_keys(Settings)))
+def test_every_setting_is_documented(key: str) -> None:
+    assert f"`{key}`" in (ROOT / "docs" / "operations.md").read_text()
+
+
+def test_every_flag_is_documented() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    command = get_command(app)
+    for name, sub in command.commands.items():  # type: ignore[attr-defined]
+        assert f"`tarry {name}" in text
+        for parameter in sub.params:
+            for option in (one for one in parameter.opts if one.startswith("--") and one != "--help"):
+                assert option in text, f"{name} {option}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_compatibility_page_is_current() -> None:
+    """`make docs` writes it."""
+    assert (ROOT / "docs" / "compatibility.md").read_text() == render_markdown(all_services())
+
+
+def test_architecture_names_files_that_exist() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for name in re.findall(r"`((?:aws|core|control|delivery|embedded|backends|bootstrap)/[\w/]+\.py)", text):
+        assert (ROOT / "src" / "tarry" / name).exists(), name

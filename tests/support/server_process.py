@@ -1,0 +1,107 @@
+"""A real `tarry serve` process for journeys and benchmarks: started, killed, started again on the same directory."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from tarry.bootstrap.directory import DataDirectory
+
+START_S_MAX = 60
+STUB_IMAGES = Path(__file__).parent / "images"
+
+
+class ServerProcess:
+    """One server on one data directory. It says that it is ready through NOTIFY_SOCKET, so nobody has to poll."""
+
+    def __init__(self, data_dir: Path, *flags: str, settings: Mapping[str, str] | None = None) -> None:
+        self.data_dir = data_dir
+        self.flags = flags
+        self.settings = dict(settings or {})
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = data_dir.with_name(f"{data_dir.name}.log")
+
+    def start(self) -> "ServerProcess":
+        """Start and wait until it is ready; AssertionError with its log if it does not become so."""
+        with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
+            ready.bind(f"{directory}/ready")
+            ready.settimeout(START_S_MAX)
+            self.process = self._spawn({"NOTIFY_SOCKET": f"{directory}/ready"})
+            try:
+                assert ready.recv(64).startswith(b"READY=1")
+            except TimeoutError:
+                self.kill()
+                raise AssertionError(f"not ready within {START_S_MAX} s:\n{self.log.read_text()}") from None
+        return self
+
+    def run_to_end(self) -> tuple[int, str]:
+        """Start one that is expected to refuse; its exit code and what it said."""
+        process = self._spawn({})
+        code = process.wait(START_S_MAX)
+        return code, self.log.read_text()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"did not stop:\n{self.log.read_text()}") from None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return DataDirectory(self.data_dir).read_server().url
+
+    def client(self, service: str, **config: Any) -> Any:
+        """An unmodified boto3 client for it."""
+        directory = DataDirectory(self.data_dir)
+        key, secret = directory.read_credentials()
+        return boto3.client(
+            service,
+            region_name=directory.read_region(),
+            endpoint_url=self.url,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            config=Config(retries={"total_max_attempts": 1}, max_pool_connections=50, **config),
+        )
+
+    def __enter__(self) -> "ServerProcess":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _spawn(self, extra: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TARRY_"))}
+        environ |= {"TARRY_IMAGES__DIRECTORIES": f'["{STUB_IMAGES}"]', **self.settings, **extra}
+        command: Sequence[str] = (
+            sys.executable,
+            "-m",
+            "tarry",
+            "serve",
+            "--data-dir",
+            str(self.data_dir),
+            "--port",
+            "0",
+            *self.flags,
+        )
+        with self.log.open("ab") as log:
+            return subprocess.Popen(command, env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
