@@ -1,7 +1,7 @@
-"""A request exactly as it came in: signatures are checked over what was sent, so nothing here is decoded or normalised.
+"""A request exactly as it came in: signatures are checked over what was sent, so nothing is decoded or normalised in place.
 
-The path and query are the bytes of the request line. Header names are lower-case; values are decoded as Latin-1, so that
-``value.encode("latin-1")`` gives back the bytes; a header that came more than once is joined by a comma in arrival order.
+Header names are lower-case; values are decoded as Latin-1, so that ``value.encode("latin-1")`` gives back the bytes; a header
+that came more than once is joined by a comma in arrival order.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,27 +9,37 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import unquote_plus
 
+from tarry.aws.auth.request import RawRequest
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """Request line and headers. The body is not here: it is read later, once, if at all."""
 
-    method: str
-    raw_path: bytes
-    """As on the request line, still percent-encoded, without the query; ``//``, ``..`` and ``%2F`` are untouched."""
-    raw_query: bytes
-    """What follows the first ``?``, without it."""
+    raw: RawRequest
     headers: Mapping[str, str]
     scheme: str = "http"
     """``http`` or ``https``: how the client reached us."""
+
+    @property
+    def method(self) -> str:
+        """The method, in upper case."""
+        return self.raw.method
+
+    @property
+    def raw_path(self) -> bytes:
+        """As on the request line, still percent-encoded, without the query; ``//``, ``..`` and ``%2F`` are untouched."""
+        return self.raw.raw_path
 
     @cached_property
     def query(self) -> tuple[tuple[str, str], ...]:
         """Query parameters in order, percent-decoded, ``+`` read as a blank. A name without ``=`` has the value ``""``.
 
-        Bytes that are not UTF-8 become U+FFFD; checks that matter work on ``raw_query``.
+        Bytes that are not UTF-8 become U+FFFD.
         """
-        pairs = (part.partition("=") for part in self.raw_query.decode("latin-1").split("&") if part)
+        if not self.raw.raw_query:
+            return ()
+        pairs = (part.partition("=") for part in self.raw.raw_query.decode("latin-1").split("&") if part)
         return tuple((unquote_plus(name), unquote_plus(value)) for name, _, value in pairs)
 
     @cached_property
@@ -39,9 +49,14 @@ class Request:
 
     @property
     def announced_size(self) -> int | None:
-        """Content-Length, or None where there is none (or no number)."""
+        """Content-Length, or None where there is none."""
         text = self.headers.get("content-length", "")
-        return int(text) if text.isascii() and text.isdigit() else None
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+    @property
+    def has_body(self) -> bool:
+        """Whether any bytes may follow the headers."""
+        return "transfer-encoding" in self.headers or bool(self.announced_size)
 
 
 def join_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
