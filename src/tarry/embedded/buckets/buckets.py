@@ -125,7 +125,8 @@ class Buckets:
             blob_id=body.blob_id,
         )
         info = await self.bodies.commit(body, lambda connection: rows.put_object(connection, bucket, new, condition))
-        self.sweeper.hint()
+        if body.blob_id is not None:
+            self.sweeper.hint()
         return info
 
     async def open_object(self, bucket: str, key: str) -> OpenedObject:

@@ -4,7 +4,7 @@ The entries of a listing are keys and common prefixes in one order. A page is th
 page's last entry is all that the next page needs. A common prefix is stepped over with one seek, however many keys it has.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
@@ -52,7 +52,7 @@ def after_prefix(prefix: bytes) -> bytes | None:
     return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
 
 
-def _entries(connection: Connection, bucket: int, query: ListQuery) -> Iterator[Row[Any] | bytes]:
+def _entries(connection: Connection, bucket: int, query: ListQuery) -> Generator[Row[Any] | bytes, None, None]:
     """Rows, and common prefixes as bytes, that sort after ``query.after``."""
     prefix, delimiter, after = utf8(query.prefix), utf8(query.delimiter), utf8(query.after)
     low: bytes | None = prefix
@@ -68,7 +68,7 @@ def _entries(connection: Connection, bucket: int, query: ListQuery) -> Iterator[
 
 def _stretch(
     connection: Connection, bucket: int, bounds: tuple[bytes, bytes | None], shape: tuple[bytes, bytes]
-) -> Iterator[Row[Any] | bytes]:
+) -> Generator[Row[Any] | bytes, None, bytes | None]:
     """Entries up to the first common prefix; returns where to go on, or None at the end."""
     low, high = bounds
     query = select(*_COLUMNS).where(stored_object.c.bucket_seq == bucket, stored_object.c.key >= low)

@@ -39,6 +39,15 @@ class FoundObject:
     blob_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Current:
+    """What a write has to know of the object that it replaces."""
+
+    seq: int
+    etag: str
+    blob_id: str | None
+
+
 # ------------------------------------------------------------------------------------------------------------- buckets
 
 
@@ -87,8 +96,8 @@ def put_object(connection: Connection, bucket_name: str, new: NewObject, conditi
     Errors: BucketNotFound, PreconditionFailed, ObjectNotFound.
     """
     seq = bucket_seq(connection, bucket_name)
-    old = _identity(connection, seq, new.key)
-    check_condition(old, condition, bucket_name, new.key)
+    old = _current(connection, seq, new.key)
+    _check_condition(old, condition, bucket_name, new.key)
     values = _values(new)
     if old is None:
         connection.execute(insert(stored_object).values(bucket_seq=seq, key=new.key, **values))
@@ -99,7 +108,7 @@ def put_object(connection: Connection, bucket_name: str, new: NewObject, conditi
     return _new_info(new)
 
 
-def check_condition(old: Row[Any] | None, condition: Condition, bucket_name: str, key: bytes) -> None:
+def _check_condition(old: _Current | None, condition: Condition, bucket_name: str, key: bytes) -> None:
     """Compare the current object with a write's condition. Errors: PreconditionFailed, ObjectNotFound."""
     if condition.absent and old is not None:
         raise PreconditionFailed("If-None-Match")
@@ -136,8 +145,8 @@ def remove_objects(connection: Connection, bucket_name: str, keys: Iterable[byte
     """Delete objects; keys without one are no error. Errors: BucketNotFound, PreconditionFailed, ObjectNotFound."""
     seq = bucket_seq(connection, bucket_name)
     for key in keys:
-        old = _identity(connection, seq, key)
-        check_condition(old, condition, bucket_name, key)
+        old = _current(connection, seq, key)
+        _check_condition(old, condition, bucket_name, key)
         if old is None:
             continue
         connection.execute(delete(stored_object).where(stored_object.c.seq == old.seq))
@@ -178,9 +187,10 @@ def info_of(row: Row[Any]) -> ObjectInfo:
     )
 
 
-def _identity(connection: Connection, bucket: int, key: bytes) -> Row[Any] | None:
+def _current(connection: Connection, bucket: int, key: bytes) -> _Current | None:
     query = select(stored_object.c.seq, stored_object.c.etag, stored_object.c.blob_id)
-    return connection.execute(query.where(stored_object.c.bucket_seq == bucket, stored_object.c.key == key)).first()
+    row = connection.execute(query.where(stored_object.c.bucket_seq == bucket, stored_object.c.key == key)).first()
+    return None if row is None else _Current(row.seq, row.etag, row.blob_id)
 
 
 def _values(new: NewObject) -> dict[str, Any]:
