@@ -1,14 +1,14 @@
 """Leases: taking queued invocations, keeping them, and giving them back.
 
 A claim looks at the heads of the buckets that are routed to the instance's variant, one index seek a bucket, and takes the
-oldest of them; how long the queue is does not matter to it.
+oldest rows of the buckets with the oldest heads; how long the queue is does not matter to it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, literal, or_, select, update
 
 from tarry.backends.database.documents import load
 from tarry.backends.database.queue_rows import (
@@ -20,41 +20,58 @@ from tarry.backends.database.queue_rows import (
     held_under,
     literal_state,
 )
-from tarry.backends.database.schema import endpoint, instance, invocation, invocation_body, route
+from tarry.backends.database.schema import backlog, endpoint, instance, invocation, invocation_body, route
 from tarry.core.endpoint import EndpointStatus
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, Invocation, InvocationState
 from tarry.ports import Claim, Lease, Overdue
 
+CHUNK = 16
+"""A larger claim is made in chunks: finding n rows looks at n rows of n buckets at worst."""
+
 _MAY_CLAIM = (
     select(instance.c.id)
     .join(endpoint, endpoint.c.id == instance.c.endpoint_id)
-    .where(instance.c.id == bindparam("id"), instance.c.state == InstanceState.IN_SERVICE.value)
+    .join(backlog, backlog.c.endpoint_id == endpoint.c.id)
+    .where(instance.c.id == bindparam("id"), instance.c.state == InstanceState.IN_SERVICE.value, backlog.c.queued > 0)
     .where(endpoint.c.status.not_in([EndpointStatus.DELETING.value, EndpointStatus.DELETED.value]))
 )
 
 
-def _heads_of_routed_buckets() -> Select[Any]:
-    """The oldest ``limit`` claimable rows (their ``seq``) over all buckets that are routed to a (deployment, variant)."""
-    waiting, head = invocation.alias("waiting"), invocation.alias("head")
-    of_bucket = (
+def _claimable_of_bucket(limit: ColumnElement[int]) -> Select[Any]:
+    """The oldest claimable rows (their ``seq``) of the bucket of the outer query's ``route`` row."""
+    waiting = invocation.alias("waiting")
+    return (
         select(waiting.c.seq)
         .where(waiting.c.endpoint_id == route.c.endpoint_id, waiting.c.bucket == route.c.bucket)
         .where(waiting.c.state == literal_state(InvocationState.QUEUED), waiting.c.lost_attempts < LOST_ATTEMPTS_MAX)
         .where(or_(waiting.c.attempts > 0, waiting.c.expires_at_us > bindparam("now_us")))
         .order_by(waiting.c.priority, waiting.c.seq)
-        .limit(bindparam("limit"))
+        .limit(limit)
         .correlate(route)
     )
-    return (
-        select(head.c.seq)
-        .select_from(route.join(head, head.c.seq.in_(of_bucket)))
-        .where(route.c.endpoint_id == bindparam("endpoint_id"), route.c.deployment_id == bindparam("deployment_id"))
-        .where(route.c.variant_name == bindparam("variant_name"))
-        .order_by(head.c.priority, head.c.seq)
-        .limit(bindparam("limit"))
-    )
 
+
+_head = invocation.alias("head")
+_OLDEST = (_head.c.priority, _head.c.seq)
+
+BUCKETS_WITH_THE_OLDEST = (
+    select(route.c.bucket)
+    .select_from(route.join(_head, _head.c.seq == _claimable_of_bucket(literal(1)).scalar_subquery()))
+    .where(route.c.endpoint_id == bindparam("endpoint_id"), route.c.deployment_id == bindparam("deployment_id"))
+    .where(route.c.variant_name == bindparam("variant_name"))
+    .order_by(*_OLDEST)
+    .limit(bindparam("limit"))
+)
+"""The oldest n rows of all lie in the n buckets with the oldest heads."""
+
+OLDEST_OF_BUCKETS = (
+    select(_head.c.seq)
+    .select_from(route.join(_head, _head.c.seq.in_(_claimable_of_bucket(bindparam("limit")))))
+    .where(route.c.endpoint_id == bindparam("endpoint_id"), route.c.bucket.in_(bindparam("buckets", expanding=True)))
+    .order_by(*_OLDEST)
+    .limit(bindparam("limit"))
+)
 
 _ROWS = (
     select(
@@ -67,10 +84,9 @@ _ROWS = (
         invocation_body.c.body,
     )
     .select_from(invocation.outerjoin(invocation_body, invocation_body.c.invocation_id == invocation.c.id))
+    .where(invocation.c.seq.in_(bindparam("seqs", expanding=True)))
     .order_by(invocation.c.priority, invocation.c.seq)
 )
-_SOME_ROWS = _ROWS.where(invocation.c.seq.in_(bindparam("seqs", expanding=True)))
-CLAIMABLE = _ROWS.where(invocation.c.seq.in_(_heads_of_routed_buckets()))
 
 _TAKE = (
     update(invocation)
@@ -101,9 +117,21 @@ def claim(connection: Connection, terms: LeaseTerms, by: Instance, limit: int) -
     """See ports.InvocationQueue.claim."""
     if limit < 1 or connection.execute(_MAY_CLAIM, {"id": by.id}).first() is None:
         return []
-    routed = {"endpoint_id": by.endpoint_id, "deployment_id": by.deployment_id, "variant_name": by.variant_name}
-    rows = connection.execute(CLAIMABLE, {**routed, "now_us": terms.clock.now_us(), "limit": limit}).all()
-    return take(connection, terms, rows, Taker(by.id, counted=True))
+    claims: list[Claim] = []
+    while len(claims) < limit:
+        wanted = min(limit - len(claims), CHUNK)
+        taken = take(connection, terms, _oldest(connection, terms, by, wanted), Taker(by.id, counted=True))
+        claims += taken
+        if len(taken) < wanted:
+            break
+    return claims
+
+
+def _oldest(connection: Connection, terms: LeaseTerms, by: Instance, limit: int) -> Sequence[int]:
+    of = {"endpoint_id": by.endpoint_id, "now_us": terms.clock.now_us(), "limit": limit}
+    routed = {"deployment_id": by.deployment_id, "variant_name": by.variant_name}
+    buckets = list(connection.execute(BUCKETS_WITH_THE_OLDEST, of | routed).scalars())
+    return list(connection.execute(OLDEST_OF_BUCKETS, {**of, "buckets": buckets}).scalars()) if buckets else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +143,11 @@ class Taker:
     overdue: Overdue | None = None
 
 
-def take(connection: Connection, terms: LeaseTerms, rows: Sequence[Any], taker: Taker) -> list[Claim]:
-    """Lease these queued rows, in their order."""
-    if not rows:
+def take(connection: Connection, terms: LeaseTerms, seqs: Sequence[int], taker: Taker) -> list[Claim]:
+    """Lease the queued rows of these ``seq``, oldest first."""
+    if not seqs:
         return []
+    rows = connection.execute(_ROWS, {"seqs": seqs}).all()
     tokens = [terms.ids.token() for _ in rows]
     common = {"owner": taker.owner, "epoch": terms.epoch, "end_us": terms.end_us(), "counted": int(taker.counted)}
     connection.execute(_TAKE, [{"of": row.seq, "token": token, **common} for row, token in zip(rows, tokens, strict=True)])
@@ -134,11 +163,6 @@ def take(connection: Connection, terms: LeaseTerms, rows: Sequence[Any], taker: 
         )
         for row, token in zip(rows, tokens, strict=True)
     ]
-
-
-def take_seqs(connection: Connection, terms: LeaseTerms, seqs: Sequence[int], taker: Taker) -> list[Claim]:
-    """Lease the queued rows of these ``seq``, oldest first."""
-    return take(connection, terms, connection.execute(_SOME_ROWS, {"seqs": seqs}).all() if seqs else [], taker)
 
 
 def renew(connection: Connection, terms: LeaseTerms, leases: Sequence[Lease]) -> set[str]:

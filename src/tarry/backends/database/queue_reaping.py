@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, case, func, literal_column, select, update
 
-from tarry.backends.database.queue_claims import Taker, take_seqs
+from tarry.backends.database.queue_claims import Taker, take
 from tarry.backends.database.queue_decisions import read_decision
 from tarry.backends.database.queue_rows import (
     HELD_ROWS,
@@ -85,7 +85,7 @@ def reap(connection: Connection, terms: LeaseTerms, limit: int) -> Swept:
     for reason, found in OVERDUE.items():
         needs = {"limit": limit - len(overdue)} | (now if reason is Overdue.EXPIRED else {})
         seqs = list(connection.execute(found, needs).scalars())
-        overdue += take_seqs(connection, terms, seqs, Taker(SWEEPER, counted=False, overdue=reason))
+        overdue += take(connection, terms, seqs, Taker(SWEEPER, counted=False, overdue=reason))
     rows = connection.execute(_UNPUBLISHED, {**now, "limit": limit}).all()
     if rows:
         common = {"epoch": terms.epoch, "end_us": terms.end_us()}
