@@ -1,0 +1,168 @@
+"""What becomes of every member that a request can carry: honoured, described back, or refused with a reason.
+
+Nothing is dropped: a member that is in no table is refused as well, so that a newer botocore cannot make us forget one, and
+a test walks botocore's shapes to see that the tables are complete.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from tarry.core.errors import NotSupported
+
+
+class Kept(Enum):
+    """Members that are taken."""
+
+    HONOURED = "honoured"  # it has its effect
+    DESCRIBED_BACK = "described back"  # it has no meaning off AWS; Describe shows it again
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Members that are not: ``reason`` says why, as the rest of a sentence that begins with the member's name."""
+
+    reason: str
+
+
+Treatment = Kept | Refused
+HONOURED, DESCRIBED_BACK = Kept.HONOURED, Kept.DESCRIBED_BACK
+
+_CONTAINER: Mapping[str, Treatment] = {
+    "ContainerHostname": DESCRIBED_BACK,  # a name for other containers of a pipeline; there is one container
+    "Image": HONOURED,
+    "ImageConfig": DESCRIBED_BACK,  # how AWS would pull the image
+    "Mode": HONOURED,
+    "ModelDataUrl": HONOURED,
+    "ModelDataSource": HONOURED,
+    "AdditionalModelDataSources": Refused("is not supported: put everything into the one archive of ModelDataUrl."),
+    "Environment": HONOURED,
+    "ModelPackageName": Refused("is not supported: there is no model registry here. Give Image and ModelDataUrl."),
+    "InferenceSpecificationName": Refused("is not supported: there is no model registry here. Give Image and ModelDataUrl."),
+    "MultiModelConfig": Refused("is not supported: InvokeEndpointAsync cannot name a model, so endpoints serve one each."),
+    "ContainerMetricsConfig": Refused("is not supported: metrics of containers are not collected."),
+}
+
+_VARIANT: Mapping[str, Treatment] = {
+    "VariantName": HONOURED,
+    "ModelName": HONOURED,
+    "InitialInstanceCount": HONOURED,
+    "InstanceType": HONOURED,
+    "InstancePools": Refused("is not supported: a variant has one InstanceType."),
+    "VariantInstanceProvisionTimeoutInSeconds": DESCRIBED_BACK,  # nothing is provisioned here
+    "InitialVariantWeight": HONOURED,
+    "AcceleratorType": DESCRIBED_BACK,
+    "CoreDumpConfig": Refused("is not supported: core dumps are not collected."),
+    "ServerlessConfig": Refused("is not supported: asynchronous endpoints run on instances. Give InstanceType."),
+    "VolumeSizeInGB": DESCRIBED_BACK,
+    "ModelDataDownloadTimeoutInSeconds": HONOURED,
+    "ContainerStartupHealthCheckTimeoutInSeconds": HONOURED,
+    "EnableSSMAccess": DESCRIBED_BACK,
+    # AWS: the sentence of hashicorp/terraform-provider-aws#45926.
+    "ManagedInstanceScaling": Refused("is only supported for inference component endpoints."),
+    "RoutingConfig": DESCRIBED_BACK,  # instances take work from a queue, so there is nothing to route
+    "InferenceAmiVersion": DESCRIBED_BACK,
+    "CapacityReservationConfig": DESCRIBED_BACK,
+}
+
+_NO_GUARDRAILS = Refused("is not supported: updates start the new instances, move all traffic at once and drain the old ones.")
+_TAG: Mapping[str, Treatment] = {"Key": HONOURED, "Value": HONOURED}
+
+MEMBERS: Mapping[str, Mapping[str, Treatment]] = {
+    "CreateModelInput": {
+        "ModelName": HONOURED,
+        "PrimaryContainer": HONOURED,
+        "Containers": HONOURED,
+        "InferenceExecutionConfig": DESCRIBED_BACK,  # how several containers work together; there is one
+        "ExecutionRoleArn": HONOURED,
+        "Tags": HONOURED,
+        "VpcConfig": DESCRIBED_BACK,
+        "EnableNetworkIsolation": HONOURED,
+    },
+    "ContainerDefinition": _CONTAINER,
+    "ModelDataSource": {"S3DataSource": HONOURED},
+    "S3ModelDataSource": {
+        "S3Uri": HONOURED,
+        "S3DataType": HONOURED,
+        "CompressionType": HONOURED,
+        "ModelAccessConfig": HONOURED,  # the caller accepts a licence; there is nobody to tell
+        "HubAccessConfig": Refused("is not supported: there is no model hub here. Give the S3Uri of the caller's own archive."),
+        "ManifestS3Uri": Refused("is not supported: put everything into one archive."),
+        "ETag": Refused("is not supported: the archive is taken as it is when an instance starts."),
+        "ManifestEtag": Refused("is not supported: put everything into one archive."),
+    },
+    "ModelAccessConfig": {"AcceptEula": HONOURED},
+    "CreateEndpointConfigInput": {
+        "EndpointConfigName": HONOURED,
+        "ProductionVariants": HONOURED,
+        "DataCaptureConfig": Refused("is not supported: requests and answers are in S3 already."),
+        "Tags": HONOURED,
+        "KmsKeyId": DESCRIBED_BACK,  # encrypts the instances' disks on AWS
+        "AsyncInferenceConfig": HONOURED,
+        "ExplainerConfig": Refused("is not supported: there is no Clarify explainer here."),
+        "ShadowProductionVariants": Refused("is not supported: asynchronous endpoints have no shadow variants."),
+        "ExecutionRoleArn": Refused("is only supported for inference component endpoints. Give it to CreateModel."),
+        "VpcConfig": DESCRIBED_BACK,
+        "EnableNetworkIsolation": DESCRIBED_BACK,
+        "MetricsConfig": Refused("is not supported: all metrics are published at one rate."),
+    },
+    "ProductionVariant": _VARIANT,
+    "AsyncInferenceConfig": {"ClientConfig": HONOURED, "OutputConfig": HONOURED},
+    "AsyncInferenceClientConfig": {"MaxConcurrentInvocationsPerInstance": HONOURED},
+    "AsyncInferenceOutputConfig": {
+        "KmsKeyId": HONOURED,
+        "S3OutputPath": HONOURED,
+        "NotificationConfig": HONOURED,
+        "S3FailurePath": HONOURED,
+    },
+    "AsyncInferenceNotificationConfig": {
+        "SuccessTopic": HONOURED,
+        "ErrorTopic": HONOURED,
+        "IncludeInferenceResponseIn": HONOURED,
+    },
+    "CreateEndpointInput": {
+        "EndpointName": HONOURED,
+        "EndpointConfigName": HONOURED,
+        "DeploymentConfig": _NO_GUARDRAILS,
+        "Tags": HONOURED,
+    },
+    "UpdateEndpointInput": {
+        "EndpointName": HONOURED,
+        "EndpointConfigName": HONOURED,
+        "RetainAllVariantProperties": HONOURED,
+        "ExcludeRetainedVariantProperties": HONOURED,
+        "DeploymentConfig": _NO_GUARDRAILS,
+        "RetainDeploymentConfig": HONOURED,  # no DeploymentConfig was ever taken, so there is none to lose
+    },
+    "VariantProperty": {"VariantPropertyType": HONOURED},
+    "UpdateEndpointWeightsAndCapacitiesInput": {"EndpointName": HONOURED, "DesiredWeightsAndCapacities": HONOURED},
+    "DesiredWeightAndCapacity": {
+        "VariantName": HONOURED,
+        "DesiredWeight": HONOURED,
+        "DesiredInstanceCount": HONOURED,
+        "ServerlessUpdateConfig": Refused("is not supported: asynchronous endpoints run on instances."),
+    },
+    "AddTagsInput": {"ResourceArn": HONOURED, "Tags": HONOURED},
+    "ListTagsInput": {"ResourceArn": HONOURED, "NextToken": HONOURED, "MaxResults": HONOURED},
+    "DeleteTagsInput": {"ResourceArn": HONOURED, "TagKeys": HONOURED},
+    "Tag": _TAG,
+}
+
+
+def take(shape: str, members: Mapping[str, Any]) -> dict[str, Any]:
+    """Check every given member of a structure; returns those that are to be described back, as they came.
+
+    Errors: NotSupported for a member that is refused or that nobody has thought of.
+    """
+    table = MEMBERS[shape]
+    described_back = {}
+    for name, value in members.items():
+        if value is None:
+            continue
+        treatment = table.get(name, Refused("is not supported: it is newer than this server."))
+        if isinstance(treatment, Refused):
+            raise NotSupported(f"{name} {treatment.reason}")
+        if treatment is DESCRIBED_BACK:
+            described_back[name] = value
+    return described_back
