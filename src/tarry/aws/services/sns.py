@@ -325,7 +325,7 @@ def _in_sns_words(run: Operation) -> Operation:
 
 def _told(error: RequestError) -> AwsError:
     # AWS: codes and statuses of botocore's description; "Topic does not exist" in
-    # aws-solutions/automated-security-response-on-aws#41, "Invalid parameter: Message too long" in wellcomecollection/platform#1460
+    # aws-solutions/automated-security-response-on-aws#41, "Message too long" in wellcomecollection/platform#1460
     if isinstance(error, NotFound):
         return _refusal("NotFound", f"{error.kind.capitalize()} does not exist", 404)
     if isinstance(error, AccessDenied):

@@ -24,7 +24,7 @@ SWEEP_ROWS_MAX = 1000
 class Tried:
     """How one try of a push ended. ``retry_after_s`` is set where another try follows."""
 
-    seq: int
+    push: Push
     error: str | None = None
     retry_after_s: float | None = None
 
@@ -103,8 +103,10 @@ def _record(connection: Connection, tried: Sequence[Tried], now_us: int) -> None
         else:
             values["state"] = (PushState.DONE if one.error is None else PushState.FAILED).value
             values["ended_at_us"] = now_us
+        # SQLite gives the number of a deleted row to a new one: the MessageId tells whether this is still the same push.
+        same = select(message.c.seq).where(message.c.id == one.push.message.id).scalar_subquery()
         pending = push.c.state == PushState.PENDING.value
-        connection.execute(update(push).where(push.c.seq == one.seq, pending).values(**values))
+        connection.execute(update(push).where(push.c.seq == one.push.seq, push.c.message_seq == same, pending).values(**values))
 
 
 def _sweep(connection: Connection, before_us: int, now_us: int) -> int:

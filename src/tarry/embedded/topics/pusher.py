@@ -105,7 +105,7 @@ class Pusher:
     async def _try(self, push: Push) -> Tried:
         error, permanent = await self._post(push)
         if error is None:
-            return Tried(seq=push.seq)
+            return Tried(push=push)
         wait_s = None if permanent else self._settings.schedule.delay_s_after(push.tries + 1)
         log.warning(
             "a message could not be delivered" if wait_s is None else "a message will be delivered later",
@@ -115,7 +115,7 @@ class Pusher:
             error=error,
             retry_after_s=wait_s,
         )
-        return Tried(seq=push.seq, error=error, retry_after_s=wait_s)
+        return Tried(push=push, error=error, retry_after_s=wait_s)
 
     async def _post(self, push: Push) -> tuple[str | None, bool]:
         """One request; returns what went wrong, and whether trying again is useless. The answer's body is not read."""
