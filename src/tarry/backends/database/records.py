@@ -28,12 +28,14 @@ def get_record(connection: Connection, id: str) -> InvocationRecord | None:
     return None if row is None else _record(row)
 
 
-def find_records(connection: Connection, where: dict[str, str | Sequence[str]]) -> list[InvocationRecord]:
-    """All records whose fields equal, or are among, the given values, oldest first."""
+def find_records(
+    connection: Connection, where: dict[str, str | Sequence[str]], limit: int | None = None
+) -> list[InvocationRecord]:
+    """All records (the first ``limit``) whose fields equal, or are among, the given values, oldest first."""
     statement = _RECORD.where(*(_condition(field, wanted) for field, wanted in where.items()))
     if "instance_id" in where:  # only a lease has an owner; said again for the partial index
         statement = statement.where(_condition("state", (InvocationState.RUNNING, InvocationState.PUBLISHING)))
-    return [_record(row) for row in connection.execute(statement.order_by(invocation.c.seq))]
+    return [_record(row) for row in connection.execute(statement.order_by(invocation.c.seq).limit(limit))]
 
 
 def _condition(field: str, wanted: str | Sequence[str]) -> ColumnElement[bool]:

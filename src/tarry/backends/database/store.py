@@ -50,11 +50,11 @@ class SqlStore:
             raise Bug(f"A {kind.__name__} has no name.")
         return await self._one(kind, "name_key", name_key(name))
 
-    async def find(self, kind: type[E], **where: str | Sequence[str]) -> list[E]:
+    async def find(self, kind: type[E], *, limit: int | None = None, **where: str | Sequence[str]) -> list[E]:
         """See ports.Store. Raises Bug for a field that has no index."""
         if kind is InvocationRecord:
-            return cast("list[E]", await self._database.read(lambda connection: find_records(connection, where)))
-        statement = _find(KINDS[kind], where)
+            return cast("list[E]", await self._database.read(lambda connection: find_records(connection, where, limit)))
+        statement = _find(KINDS[kind], where).limit(limit)
         return [load(kind, document) for document in await self._database.read(_column_of(statement))]
 
     async def page(self, kind: type[E], query: PageQuery) -> Page[E]:
