@@ -1,0 +1,153 @@
+"""What every ObjectStore promises, asked of the embedded one and of the fake."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.support.buckets import INLINE_MAX, MIB, noise, open_buckets, pieces
+
+from tarry.core.errors import BucketNotFound, ObjectNotFound
+from tarry.core.names import S3Location
+from tarry.embedded.buckets.store import EmbeddedObjectStore
+from tarry.ports import ObjectStore, Staged
+from tarry.testing.objects import FakeObjectStore
+
+PLACE = S3Location("bucket", "results/a b/ü.out")
+SIZES = [0, 1, INLINE_MAX, INLINE_MAX + 1, 3 * MIB]
+
+
+@dataclass
+class Subject:
+    store: ObjectStore
+    delete_bucket: Callable[[str], Awaitable[None]]
+
+
+@pytest.fixture(params=["embedded", "fake"])
+async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
+    if request.param == "fake":
+        fake = FakeObjectStore()
+        fake.create_bucket("bucket")
+
+        async def forget(name: str) -> None:
+            del fake.buckets[name]
+
+        yield Subject(fake, forget)
+        return
+    async with open_buckets(tmp_path) as buckets:
+        await buckets.create_bucket("bucket")
+        yield Subject(EmbeddedObjectStore(buckets), buckets.delete_bucket)
+
+
+@pytest.fixture
+def store(subject: Subject) -> ObjectStore:
+    return subject.store
+
+
+async def stage(store: ObjectStore, body: bytes, location: S3Location = PLACE, content_type: str = "text/csv") -> Staged:
+    return await store.stage(location, content_type=content_type, metadata={"tarry-invocation": "1"}, chunks=pieces(body))
+
+
+async def read(store: ObjectStore, location: S3Location = PLACE) -> bytes:
+    async with store.open(location) as opened:
+        body = b"".join([chunk async for chunk in opened.chunks])
+        assert len(body) == opened.size
+        return body
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_published_bytes_are_read_back(store: ObjectStore, size: int) -> None:
+    body = noise(size)
+    await store.publish(await stage(store, body))
+    async with store.open(PLACE) as opened:
+        assert (opened.content_type, opened.size) == ("text/csv", size)
+    assert await read(store) == body
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_staged_bytes_are_invisible(store: ObjectStore, size: int) -> None:
+    staged = await stage(store, noise(size))
+    assert (staged.inline is None) == (size > INLINE_MAX)
+    assert (staged.handle is None) == (size <= INLINE_MAX)
+    with pytest.raises(ObjectNotFound):
+        await read(store)
+
+
+@pytest.mark.parametrize("size", [5, INLINE_MAX + 1])
+async def test_the_later_publish_wins(store: ObjectStore, size: int) -> None:
+    first, second = await stage(store, noise(size, 1)), await stage(store, noise(size, 2))
+    await store.publish(second)
+    await store.publish(first)
+    assert await read(store) == noise(size, 1)
+
+
+@pytest.mark.parametrize("size", [5, INLINE_MAX + 1])
+async def test_publishing_again_changes_nothing(store: ObjectStore, size: int) -> None:
+    staged = await stage(store, noise(size))
+    await store.publish(staged)
+    await store.publish(staged)
+    assert await read(store) == noise(size)
+
+
+async def test_publishing_a_large_one_again_does_not_take_a_later_one_back(store: ObjectStore) -> None:
+    first, second = await stage(store, noise(INLINE_MAX + 1, 1)), await stage(store, b"later")
+    await store.publish(first)
+    await store.publish(second)
+    await store.publish(first)
+    assert await read(store) == b"later"
+
+
+@pytest.mark.parametrize("size", [5, INLINE_MAX + 1])
+async def test_discarding_leaves_nothing_and_repeats(store: ObjectStore, size: int) -> None:
+    staged = await stage(store, noise(size))
+    await store.discard(staged)
+    await store.discard(staged)
+    with pytest.raises(ObjectNotFound):
+        await read(store)
+
+
+async def test_discarding_what_is_published_changes_nothing(store: ObjectStore) -> None:
+    staged = await stage(store, noise(INLINE_MAX + 1))
+    await store.publish(staged)
+    await store.discard(staged)
+    assert await read(store) == noise(INLINE_MAX + 1)
+
+
+@pytest.mark.parametrize("size", [5, 3 * MIB])
+async def test_an_open_object_stays_whole_while_it_is_replaced(store: ObjectStore, size: int) -> None:
+    await store.publish(await stage(store, noise(size, 1)))
+    async with store.open(PLACE) as opened:
+        await store.publish(await stage(store, noise(size, 2)))
+        assert b"".join([chunk async for chunk in opened.chunks]) == noise(size, 1)
+    assert await read(store) == noise(size, 2)
+
+
+async def test_missing_buckets_and_objects_are_told_apart(store: ObjectStore) -> None:
+    elsewhere = S3Location("no-such-bucket", "key")
+    with pytest.raises(BucketNotFound):
+        await read(store, elsewhere)
+    with pytest.raises(BucketNotFound):
+        await stage(store, b"x", elsewhere)
+    with pytest.raises(ObjectNotFound):
+        await read(store, S3Location("bucket", "no such key"))
+
+
+@pytest.mark.parametrize("size", [5, INLINE_MAX + 1])
+async def test_publishing_into_a_bucket_that_has_gone_is_told(subject: Subject, size: int) -> None:
+    staged = await stage(subject.store, noise(size))
+    await subject.delete_bucket("bucket")
+    with pytest.raises(BucketNotFound):
+        await subject.store.publish(staged)
+
+
+@pytest.mark.parametrize("size", [5, 3 * MIB])
+async def test_a_source_that_breaks_off_stages_nothing(store: ObjectStore, size: int) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        async for piece in pieces(noise(size)):
+            yield piece
+        raise ConnectionResetError("the model server has gone")
+
+    with pytest.raises(ConnectionResetError):
+        await store.stage(PLACE, content_type="text/csv", metadata={}, chunks=broken())
+    with pytest.raises(ObjectNotFound):
+        await read(store)
