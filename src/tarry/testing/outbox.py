@@ -1,0 +1,49 @@
+"""Notifications that wait, in memory."""
+
+from dataclasses import dataclass
+
+from tarry.core.notifications import Notification
+from tarry.ports import Clock, Outgoing
+
+
+@dataclass(slots=True)
+class _Waiting:
+    notification: Notification
+    due_at_us: int
+    tries: int = 0
+    error: str | None = None
+
+
+class FakeOutbox:
+    """ports.Outbox. ``given_up`` holds the error of each notification that was given up."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting: dict[str, _Waiting] = {}
+        self.given_up: dict[str, str] = {}
+
+    def add(self, notification: Notification) -> None:
+        """Put a notification in, as the queue does at the end of an invocation."""
+        self._waiting[notification.id] = _Waiting(notification, self._clock.now_us())
+
+    async def due(self, limit: int) -> list[Outgoing]:
+        """See ports.Outbox."""
+        now_us = self._clock.now_us()
+        due = [row for row in self._waiting.values() if row.due_at_us <= now_us]
+        return [Outgoing(notification=row.notification, tries=row.tries) for row in due[:limit]]
+
+    async def done(self, notification_id: str) -> None:
+        """See ports.Outbox."""
+        self._waiting.pop(notification_id, None)
+
+    async def retry(self, notification_id: str, *, after_s: float, error: str) -> None:
+        """See ports.Outbox."""
+        if row := self._waiting.get(notification_id):
+            row.tries += 1
+            row.due_at_us = self._clock.now_us() + int(after_s * 1_000_000)
+            row.error = error
+
+    async def give_up(self, notification_id: str, *, error: str) -> None:
+        """See ports.Outbox."""
+        if self._waiting.pop(notification_id, None):
+            self.given_up[notification_id] = error
