@@ -105,7 +105,7 @@ def _unknown_word(strange: list[str], chosen: _Candidate | None) -> AwsError:
     meant = f"{chosen.name} does not take" if chosen else "No operation of this method takes"
     return AwsError(
         code="NotImplemented",
-        message=f"A parameter you provided implies functionality that is not implemented. {meant} the query parameter(s) {words}.",
+        message=f"A parameter you provided implies functionality that is not implemented. {meant} the query parameter {words}.",
         status=501,
         extras={"ResourceType": words},
     )
