@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.support.engines import process_engine, spec
 
 from tarry.ports import Engine
 from tarry.testing.engine import FakeEngine
-from tests.support.engines import process_engine, spec
 
 
 @pytest.fixture(params=["fake", "process"])

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from tests.support.model_objects import ModelObjects
+
 from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.process import ProcessEngine
 from tarry.backends.images import ImageCatalogue
 from tarry.backends.model_data import ModelData
 from tarry.ports import InstanceSpec
-from tests.support.model_objects import ModelObjects
 
 STUB_IMAGE = Path(__file__).parent / "images" / "stub"
 

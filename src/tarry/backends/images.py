@@ -32,7 +32,7 @@ BUILT_IN = Path(__file__).parents[1] / "serving"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _REFERENCE_CHARS_MAX = 255
 _REFERENCE = re.compile(
-    r"^(?:(?P<registry>[A-Za-z0-9-]*(?:[.:][A-Za-z0-9.:-]*)|localhost)/)?(?P<repository>[a-z0-9][a-z0-9._/-]*)"
+    r"^(?:(?P<registry>[A-Za-z0-9][A-Za-z0-9-]*(?:[.:][A-Za-z0-9.:-]*)|localhost)/)?(?P<repository>[a-z0-9][a-z0-9._/-]*)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?P<digest>@sha256:[0-9a-f]{64})?$"
 )
 _LISTS = {"repositories": True, "tags": True, "command": True, "checks": False, "programs": False}

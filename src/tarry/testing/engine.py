@@ -46,8 +46,8 @@ class FakeEngine:
     async def observe(self) -> list[EngineStatus]:
         """See ports.Engine."""
         return [
-            EngineStatus(instance_id=id, address=instance.address, exit_code=instance.exit_code)
-            for id, instance in self._instances.items()
+            EngineStatus(instance_id=name, address=instance.address, exit_code=instance.exit_code)
+            for name, instance in self._instances.items()
         ]
 
     async def log_tail(self, instance_id: str, lines: int) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ class ProcessEngine:
         await asyncio.gather(*(self.stop(instance_id, grace_s=grace_s) for instance_id in ids))
 
     async def start(self, spec: InstanceSpec) -> str:
-        """See ports.Engine. The address is returned when the instance's own processes listen on it."""
+        """See ports.Engine. Returns when the instance's own processes listen on the address, or have ended."""
         running = self._running.get(spec.instance_id)
         if running is not None and running.process.returncode is None:
             return running.address
@@ -197,7 +197,10 @@ class ProcessEngine:
         }
 
     async def _comes_to_listen(self, running: _Running, deadline: float) -> bool:
-        """Wait until the instance listens on its port. False: somebody else does. Errors: InstanceStartError."""
+        """Wait until the instance listens on its port, or has ended (then ``observe`` tells). False: the port is not ours.
+
+        Errors: InstanceStartError when its time to start is over.
+        """
         pause = _LISTEN_POLL_FIRST_S
         while True:
             ended = running.process.returncode is not None
@@ -205,17 +208,16 @@ class ProcessEngine:
             if verdict is False:
                 return False
             if ended:
-                if await self._blames_the_port(running):
-                    return False
-                raise InstanceStartError(
-                    f"The model server ended with {_exit_text(running.process.returncode)} before it listened."
-                )
+                return not await self._blames_the_port(running)
             if verdict:
                 return True
             if time.monotonic() >= deadline:
+                # AWS: the sentence of the SDK's troubleshooting page; what follows it is ours.
+                variant = running.spec.variant_name
                 raise InstanceStartError(
-                    f"The model server did not listen on its port within {running.spec.startup_timeout_s} seconds "
-                    "(SAGEMAKER_BIND_TO_PORT names the port)."
+                    f"The primary container for production variant {variant} did not pass the ping health check. "
+                    "Please check CloudWatch logs for this endpoint. It did not listen on the port that SAGEMAKER_BIND_TO_PORT "
+                    f"names within {running.spec.startup_timeout_s} seconds."
                 )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(running.process.wait(), pause)
@@ -259,12 +261,6 @@ async def _end_orphans(process: asyncio.subprocess.Process, token: str) -> None:
 
 def _listener(running: _Running) -> bool | None:
     return listener_is_ours(running.port, tree(running.process.pid, running.token))
-
-
-def _exit_text(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"signal {-code}"
-    return f"exit code {code}"
 
 
 def _is_cancelled() -> bool:

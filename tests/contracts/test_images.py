@@ -1,0 +1,42 @@
+"""What every Images promises."""
+
+from pathlib import Path
+
+import pytest
+from tests.support.engines import STUB_IMAGE
+
+from tarry.backends.images import ImageCatalogue
+from tarry.core.errors import ImageNotFound
+from tarry.ports import Images
+from tarry.testing.images import FakeImages
+
+
+@pytest.fixture(params=["fake", "catalogue"])
+def images(request: pytest.FixtureRequest, tmp_path: Path) -> Images:
+    return FakeImages() if request.param == "fake" else ImageCatalogue([STUB_IMAGE], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "stub",
+        "stub:1",
+        "stub:0.90-1-cpu-py3",
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com/stub:1",
+        "210987654321.dkr.ecr.cn-north-1.amazonaws.com.cn/stub:1",
+        "localhost:5000/stub:1",
+    ],
+)
+async def test_the_registry_does_not_matter(images: Images, reference: str) -> None:
+    await images.check(reference)
+
+
+@pytest.mark.parametrize("reference", ["nothing:1", "1.dkr.ecr.us-east-1.amazonaws.com/stubs:1", "", ":", "/", "../stub"[:2]])
+async def test_an_unknown_image_is_refused_with_what_is_known(images: Images, reference: str) -> None:
+    with pytest.raises(ImageNotFound):
+        await images.check(reference)
+
+
+async def test_the_refusal_says_what_is_known(images: Images) -> None:
+    with pytest.raises(ImageNotFound, match=r"nothing:1.*Known: stub.*Use"):
+        await images.check("nothing:1")

@@ -1,0 +1,247 @@
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.support.engines import process_engine, spec
+from tests.support.model_objects import ModelObjects, archive_of
+
+from tarry.backends.engines.addresses import PortRange
+from tarry.backends.engines.process import ProcessEngine
+from tarry.backends.engines.processes import TOKEN_VARIABLE
+from tarry.core.errors import ImageNotFound, InstanceStartError, InvalidRequest, ModelDataError
+
+MODEL = "s3://bucket/model.tar.gz"
+
+
+@pytest.fixture
+def objects() -> ModelObjects:
+    return ModelObjects({MODEL: archive_of({"weights.txt": b"42", "code/run.py": b"pass"})})
+
+
+@pytest.fixture
+async def engine(tmp_path: Path, objects: ModelObjects) -> AsyncIterator[ProcessEngine]:
+    engine = process_engine(tmp_path, objects)
+    await engine.open()
+    yield engine
+    await engine.close(grace_s=1)
+
+
+async def get_json(url: str) -> dict[str, str]:
+    def read() -> dict[str, str]:
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return dict(json.load(response))
+
+    return await asyncio.to_thread(read)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - another process cannot set an event
+            await asyncio.sleep(0.01)
+
+
+async def ended(engine: ProcessEngine) -> int:
+    async with asyncio.timeout(20):
+        while True:
+            for status in await engine.observe():
+                if status.exit_code is not None:
+                    return status.exit_code
+            await asyncio.sleep(0.01)
+
+
+async def test_the_environment_is_built_from_nothing(
+    engine: ProcessEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the server's own")
+    monkeypatch.setenv("TARRY_SERVER__PORT", "1")
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    address = await engine.start(
+        spec(SAGEMAKER_PROGRAM="run.py", SAGEMAKER_BIND_TO_PORT="1", AWS_REGION="mine", LC_ALL="C.UTF-8")
+    )
+    environment = await get_json(f"{address}/environment")
+    assert environment.pop(TOKEN_VARIABLE).endswith("/i-1")
+    assert environment.pop("PATH")
+    assert environment == {
+        "HOME": f"{tmp_path}/instances/i-1/home",
+        "TMPDIR": f"{tmp_path}/instances/i-1/tmp",
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "SAGEMAKER_PROGRAM": "run.py",
+        "SAGEMAKER_BASE_DIR": f"{tmp_path}/instances/i-1/opt/ml",
+        "SAGEMAKER_BIND_TO_PORT": address.rpartition(":")[2],
+        "AWS_REGION": "eu-central-1",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+    }
+
+
+async def test_the_model_lies_in_the_instances_own_directory(engine: ProcessEngine, tmp_path: Path) -> None:
+    address = await engine.start(spec(url=MODEL))
+    assert await get_json(f"{address}/files") == {"weights.txt": "42", "code/run.py": "pass"}
+    await engine.stop("i-1", grace_s=5)
+    assert not (tmp_path / "instances/i-1").exists()
+
+
+async def test_a_missing_model_stops_the_start_and_leaves_nothing(engine: ProcessEngine, tmp_path: Path) -> None:
+    with pytest.raises(ModelDataError, match=r"Could not find model data at s3://bucket/none\.tar\.gz\."):
+        await engine.start(spec(url="s3://bucket/none.tar.gz"))
+    assert await engine.observe() == []
+    assert not (tmp_path / "instances/i-1").exists()
+
+
+async def test_an_unknown_image_is_refused(engine: ProcessEngine) -> None:
+    with pytest.raises(ImageNotFound, match="Known: stub"):
+        await engine.start(replace(spec(), image="nothing:1"))
+
+
+async def test_a_crash_at_start_is_seen_with_its_last_words(engine: ProcessEngine) -> None:
+    await engine.start(spec(STUB_CRASH="no such weights"))
+    [status] = await engine.observe()
+    assert status.exit_code == 3
+    assert (await engine.log_tail("i-1", 10))[-1] == "no such weights"
+
+
+async def test_a_death_is_observed_and_its_children_end_too(engine: ProcessEngine) -> None:
+    await engine.start(spec(STUB_CHILD="1"))
+    [line] = [line for line in await engine.log_tail("i-1", 10) if line.startswith("child ")]
+    child = psutil.Process(int(line.split()[1]))
+    assert child.ppid() != os.getpid()
+    os.kill(child.ppid(), signal.SIGKILL)
+    assert await ended(engine) == -signal.SIGKILL
+    await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+async def test_stop_kills_what_ignores_it_with_all_its_children(engine: ProcessEngine) -> None:
+    await engine.start(spec(STUB_CHILD="1", STUB_IGNORE_TERM="1"))
+    [line] = [line for line in await engine.log_tail("i-1", 10) if line.startswith("child ")]
+    child = psutil.Process(int(line.split()[1]))
+    leader = psutil.Process(child.ppid())
+    await engine.stop("i-1", grace_s=0.2)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert not leader.is_running()
+
+
+async def test_a_foreign_listener_is_never_taken_for_ours(tmp_path: Path) -> None:
+    """Somebody takes the port between our look and the child's bind: the instance comes up on another one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        first = probe.getsockname()[1]
+    engine = process_engine(tmp_path, ports=_Ports([first, None]))
+    await engine.open()
+    with socket.create_server(("127.0.0.1", first)):
+        address = await engine.start(spec())
+    assert not address.endswith(f":{first}")
+    assert (await engine.observe())[0].exit_code is None
+    await engine.close(grace_s=5)
+
+
+class _Ports(PortRange):
+    """Hands out given ports without looking; None stands for a really free one."""
+
+    def __init__(self, given: list[int | None]) -> None:
+        super().__init__(20000, 29999)
+        self._given = given
+
+    def take(self) -> int:
+        given = self._given.pop(0)
+        return super().take() if given is None else given
+
+
+async def test_a_server_that_never_listens_runs_out_of_time(engine: ProcessEngine, tmp_path: Path) -> None:
+    with pytest.raises(InstanceStartError, match=r"did not pass the ping health check\..*within 1 seconds"):
+        await engine.start(spec(startup_timeout_s=1, STUB_LISTEN_AFTER_S="60"))
+    assert await engine.observe() == []
+    assert not (tmp_path / "instances/i-1").exists()
+
+
+async def test_cancelling_a_start_leaves_nothing_behind(engine: ProcessEngine, tmp_path: Path) -> None:
+    starting = asyncio.create_task(engine.start(spec(STUB_LISTEN_AFTER_S="60", STUB_CHILD="1")))
+    log = tmp_path / "logs/my-endpoint/AllTraffic/i-1.log"
+    await until(lambda: log.exists() and "child" in log.read_text())
+    child = psutil.Process(int(log.read_text().split()[1]))
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert await engine.observe() == []
+    assert not (tmp_path / "instances/i-1").exists()
+
+
+async def test_stopping_ends_a_start_under_way(engine: ProcessEngine, tmp_path: Path) -> None:
+    starting = asyncio.create_task(engine.start(spec(STUB_LISTEN_AFTER_S="60")))
+    await until((tmp_path / "logs/my-endpoint/AllTraffic/i-1.log").exists)
+    await engine.stop("i-1")
+    with pytest.raises(InstanceStartError, match="stopped while it was starting"):
+        await starting
+
+
+async def test_an_ended_instance_can_be_started_anew(engine: ProcessEngine) -> None:
+    await engine.start(spec(STUB_CRASH="no"))
+    await engine.start(spec())
+    [status] = await engine.observe()
+    assert status.exit_code is None
+
+
+@pytest.mark.parametrize("instance_id", ["", ".", "..", "a/b", "../up"])
+async def test_an_id_is_never_a_path(engine: ProcessEngine, instance_id: str) -> None:
+    with pytest.raises(InstanceStartError):
+        await engine.start(spec(instance_id))
+    assert await engine.log_tail(instance_id, 5) == ()
+
+
+async def test_a_nul_in_the_environment_is_refused(engine: ProcessEngine) -> None:
+    with pytest.raises(InstanceStartError, match="Environment"):
+        await engine.start(spec(BAD="a\0b"))
+
+
+async def test_a_killed_server_takes_its_instances_along(tmp_path: Path) -> None:
+    """The instance dies with its server; its child, in a session of its own, is ended by the next server of the directory."""
+    helper = Path(__file__).parents[3] / "support/engine_process.py"
+    server = await asyncio.create_subprocess_exec(sys.executable, str(helper), str(tmp_path), stdout=asyncio.subprocess.PIPE)
+    assert server.stdout is not None
+    while not (line := await server.stdout.readline()).startswith(b"child "):
+        assert line, "the helper ended"
+    child = psutil.Process(int(line.split()[1]))
+    leader = psutil.Process(child.ppid())
+    bystander = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "import time; time.sleep(600)", env={TOKEN_VARIABLE: "another-directory/i-1"}
+    )
+    server.kill()
+    await server.wait()
+    await until(lambda: not leader.is_running() or leader.status() == psutil.STATUS_ZOMBIE)
+    assert child.is_running()
+    engine = process_engine(tmp_path)
+    await engine.open()
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert not (tmp_path / "instances").exists()
+    assert bystander.returncode is None
+    assert psutil.Process(bystander.pid).is_running()
+    bystander.kill()
+    await bystander.wait()
+
+
+def test_ports_are_unique_and_taken_ones_are_skipped() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        if port > 65533:
+            pytest.skip("the system gave the last port")
+        ports = PortRange(port, port + 1)
+        assert ports.take() == port + 1
+        with pytest.raises(InstanceStartError, match="No free port"):
+            ports.take()
+        ports.give_back(port + 1)
+        assert ports.take() == port + 1
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 10), (10, 9), (1, 65536), (-5, -1)])
+def test_a_senseless_range_is_refused(first: int, last: int) -> None:
+    with pytest.raises(InvalidRequest, match="range of TCP ports"):
+        PortRange(first, last)

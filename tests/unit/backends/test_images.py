@@ -1,0 +1,98 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from tarry.backends.images import BUILT_IN, Image, ImageCatalogue, Reference
+from tarry.core.errors import ImageBroken, ImageNotFound, InvalidRequest
+
+GOOD = 'repositories = ["thing"]\ntags = ["1.*"]\ncommand = ["{python}", "{image}/serve.py", "--tag={tag}"]\n'
+
+
+def image(directory: Path, toml: str) -> Path:
+    directory.mkdir(exist_ok=True)
+    (directory / "image.toml").write_text(toml)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("text", "repository", "tag"),
+    [
+        ("thing", "thing", "latest"),
+        ("host.example/thing:2", "thing", "2"),
+        ("localhost/thing:2", "thing", "2"),
+        ("team/thing:2", "team/thing", "2"),
+        ("host:5000/team/thing", "team/thing", "latest"),
+        (f"thing:2@sha256:{'0' * 64}", "thing", "2"),
+        ("683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:0.90-1-cpu-py3", "sagemaker-xgboost", "0.90-1-cpu-py3"),
+    ],
+)
+def test_a_reference_is_read(text: str, repository: str, tag: str) -> None:
+    assert Reference.parse(text) == Reference(repository=repository, tag=tag)
+
+
+@pytest.mark.parametrize("text", ["", "Thing", "a b", "thing:", "thing:ü", "x" * 256, "../thing", f"thing@sha256:{'0' * 64}"])
+def test_what_is_no_reference_is_refused(text: str) -> None:
+    with pytest.raises(ImageNotFound):
+        Reference.parse(text)
+
+
+@pytest.mark.parametrize(
+    "tag", ["0.90-1-cpu-py3", "0.90-2-cpu-py3", "1.0-1-cpu-py3", "1.2-1", "1.2-2", "1.3-1", "1.5-1", "1.7-1", "3.0-5"]
+)
+async def test_every_xgboost_tag_of_the_sdk_is_known(tmp_path: Path, tag: str) -> None:
+    await ImageCatalogue([], tmp_path).check(f"683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:{tag}")
+
+
+async def test_an_image_without_requirements_runs_on_the_servers_interpreter(tmp_path: Path) -> None:
+    catalogue = ImageCatalogue([image(tmp_path / "thing", GOOD + '[environment]\nMODE = "x"\n')], tmp_path / "environments")
+    prepared = await catalogue.prepare("host.example/thing:1.5")
+    assert prepared.command == (sys.executable, f"{tmp_path}/thing/serve.py", "--tag=1.5")
+    assert prepared.environment == {"MODE": "x"}
+    assert not (tmp_path / "environments").exists()
+
+
+async def test_a_settings_directory_comes_before_a_built_in_one(tmp_path: Path) -> None:
+    mine = image(tmp_path / "mine", GOOD.replace("thing", "sagemaker-xgboost"))
+    found, _ = ImageCatalogue([mine], tmp_path).find("sagemaker-xgboost:1.7-1")
+    assert found.directory == mine
+
+
+async def test_a_tag_that_no_image_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageNotFound, match=r'tag "2\.0".*thing \(tags 1\.\*\).*image\.toml'):
+        await ImageCatalogue([image(tmp_path / "thing", GOOD)], tmp_path).check("thing:2.0")
+
+
+async def test_a_missing_program_is_named(tmp_path: Path) -> None:
+    catalogue = ImageCatalogue([image(tmp_path / "thing", GOOD + 'programs = ["no-such-program"]\n')], tmp_path)
+    with pytest.raises(ImageBroken, match="needs no-such-program"):
+        await catalogue.prepare("thing:1.0")
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("=", "not valid TOML"),
+        (GOOD + "colour = 1\n", "unknown key 'colour'"),
+        ('repositories = ["a"]\ntags = ["b"]\n', "command must be a non-empty list"),
+        (GOOD.replace('["thing"]', '"thing"'), "repositories must be"),
+        (GOOD + "requirements = 1\n", "requirements must be"),
+        (GOOD + "[environment]\nA = 1\n", "environment must be"),
+    ],
+)
+def test_a_bad_image_toml_is_refused_at_start(tmp_path: Path, toml: str, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        ImageCatalogue([image(tmp_path / "bad", toml)], tmp_path)
+
+
+def test_a_directory_without_image_toml_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="not an image directory"):
+        ImageCatalogue([tmp_path], tmp_path)
+
+
+def test_built_in_images_are_whole() -> None:
+    images = [Image.read(file.parent) for file in BUILT_IN.glob("*/image.toml")]
+    assert images
+    for built_in in images:
+        assert built_in.requirements is not None
+        assert built_in.requirements.is_file()
