@@ -71,8 +71,6 @@ def unicode_classes() -> dict[str, str]:
     ranges: dict[str, list[str]] = {}
     codes = range(sys.maxunicode + 1)
     for category, run in groupby(codes, key=lambda code: unicodedata.category(chr(code))[0]):
-        first = last = next(run)
-        for last in run:
-            pass
-        ranges.setdefault(category, []).append(f"\\U{first:08x}-\\U{last:08x}")
+        members = list(run)
+        ranges.setdefault(category, []).append(f"\\U{members[0]:08x}-\\U{members[-1]:08x}")
     return {category: "".join(found) for category, found in ranges.items()}
