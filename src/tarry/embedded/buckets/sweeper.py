@@ -98,7 +98,8 @@ class Sweeper:
         next_sweep = self._clock.monotonic() + SWEEP_S
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hinted.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):  # not wait_for: in 3.11 it loses a cancellation that meets a hint
+                    await self._hinted.wait()
             self._hinted.clear()
             try:
                 await self.collect()
