@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from ssl import SSLContext
 from typing import Any
@@ -102,7 +102,7 @@ class Cloud:
     @asynccontextmanager
     async def pushing(self, **settings: Any) -> AsyncIterator[Pusher]:
         """Run a pusher beside the test."""
-        given = PushSettings(**({"schedule": QUICK, "poll_s": 0.02} | settings))
+        given = replace(PushSettings(schedule=QUICK, poll_s=0.02), **settings)
         pusher = Pusher(self.deliveries, Envelopes(self.signer, lambda: PUBLIC_URL), self.clock, self.wakeups, given)
         async with pusher:
             running = asyncio.create_task(pusher.run())

@@ -72,12 +72,12 @@ def test_endpoints_that_are_refused(protocol: str, endpoint: str, words: str) ->
 
 def test_the_size_limit_counts_bytes_of_text_and_attributes() -> None:
     check_draft(Draft(text="x" * MESSAGE_BYTES_MAX))
-    with pytest.raises(InvalidRequest, match="^Message too long"):
+    with pytest.raises(InvalidRequest, match=r"^Message too long"):
         check_draft(Draft(text="x" * (MESSAGE_BYTES_MAX + 1)))
-    with pytest.raises(InvalidRequest, match="^Message too long"):
+    with pytest.raises(InvalidRequest, match=r"^Message too long"):
         check_draft(Draft(text="é" * (MESSAGE_BYTES_MAX // 2 + 1)))
     attribute = MessageAttribute(type="String", value="v")
-    with pytest.raises(InvalidRequest, match="^Message too long"):
+    with pytest.raises(InvalidRequest, match=r"^Message too long"):
         check_draft(Draft(text="x" * (MESSAGE_BYTES_MAX - 7), attributes={"n": attribute}))
 
 

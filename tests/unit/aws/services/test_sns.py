@@ -123,7 +123,7 @@ async def test_topic_arns_that_do_not_lead_to_a_topic(given: Cloud, arn: str, co
 
 
 async def test_subscribing_again_gives_the_same_subscription(given: Cloud) -> None:
-    ask = {"TopicArn": ARN, "Protocol": "http", "Endpoint": URL, "ReturnSubscriptionArn": True}
+    ask: dict[str, Any] = {"TopicArn": ARN, "Protocol": "http", "Endpoint": URL, "ReturnSubscriptionArn": True}
     pending = await given.call("Subscribe", **ask)
     assert pending["SubscriptionArn"].startswith(ARN + ":")
     assert await given.call("Subscribe", **ask) == pending
@@ -142,7 +142,7 @@ async def test_subscribe_is_refused_clearly(given: Cloud) -> None:
         ("http", None, "Endpoint must match the specified protocol"),
         ("smoke", "signal", "does not support this protocol string: smoke"),
     ):
-        given_endpoint = {} if endpoint is None else {"Endpoint": endpoint}
+        given_endpoint: dict[str, Any] = {} if endpoint is None else {"Endpoint": endpoint}
         error = await refusal(given, "Subscribe", TopicArn=ARN, Protocol=protocol, **given_endpoint)
         assert error.code == "InvalidParameter"
         assert message in error.message
