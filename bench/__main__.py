@@ -12,10 +12,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from tests.support.server_process import ServerProcess
 
 from bench import accept, end_to_end
 from bench.load import require_wrk
-from tests.support.server_process import ServerProcess
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -5,10 +5,11 @@ import subprocess
 import sys
 from typing import Any
 
+from tests.support.server_process import ServerProcess
+
 from bench import deploy, load
 from bench.signed import Signed, sign_invocations
 from tarry.bootstrap.directory import DataDirectory
-from tests.support.server_process import ServerProcess
 
 PREPARED = 200
 

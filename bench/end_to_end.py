@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from tests.support.server_process import STUB_IMAGES, ServerProcess
 
 from bench import deploy
 from bench.signed import Signed, sign_invocations
 from tarry.bootstrap.directory import DataDirectory
-from tests.support.server_process import STUB_IMAGES, ServerProcess
 
 BODY = b"x" * 1000
 ONE_BY_ONE = 200

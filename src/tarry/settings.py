@@ -49,10 +49,10 @@ class ServerSettings(_Group):
 class ScopeSettings(_Group):
     """``[scope]``: which account and region this data directory stands for; fixed at its first start."""
 
-    region: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] = "us-east-1"
-    """Region of ARNs and of credential scopes."""
-    account_id: Annotated[str, Field(pattern=r"^[0-9]{12}$")] = "123456789012"
-    """Account of ARNs: twelve digits."""
+    region: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] | None = None
+    """Region of ARNs and of credential scopes; left out: what the directory was made for, ``us-east-1`` for a new one."""
+    account_id: Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None = None
+    """Account of ARNs, twelve digits; left out: what the directory was made for, ``123456789012`` for a new one."""
 
 
 class QueueSettings(_Group):

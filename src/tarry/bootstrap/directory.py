@@ -18,6 +18,8 @@ from tarry.core.errors import InvalidRequest
 from tarry.core.names import Scope
 
 PROFILE = "default"
+ACCOUNT_ID_DEFAULT = "123456789012"
+REGION_DEFAULT = "us-east-1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +70,8 @@ class DataDirectory:
             self._lock.close()
             self._lock = None
 
-    def fix_scope(self, wanted_region: str | None, wanted_account: str | None, default: Scope) -> Scope:
-        """The account and region of DIR, fixed at its first start.
+    def fix_scope(self, wanted_region: str | None, wanted_account: str | None) -> Scope:
+        """The account and region of DIR, fixed at its first start; None takes what DIR has, or the default for a new one.
 
         Errors: InvalidRequest naming both values where another one is wanted now.
         """
@@ -77,7 +79,7 @@ class DataDirectory:
         try:
             known = json.loads(path.read_text("utf-8"))
         except FileNotFoundError:
-            scope = Scope(account_id=wanted_account or default.account_id, region=wanted_region or default.region)
+            scope = Scope(account_id=wanted_account or ACCOUNT_ID_DEFAULT, region=wanted_region or REGION_DEFAULT)
             write_file(path, json.dumps({"account_id": scope.account_id, "region": scope.region}) + "\n")
             return scope
         for what, wanted in (("region", wanted_region), ("account_id", wanted_account)):

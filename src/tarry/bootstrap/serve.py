@@ -22,13 +22,12 @@ from rich.console import Console
 
 from tarry.bootstrap.build import Tarry, build
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
-from tarry.core.errors import InvalidRequest
+from tarry.core.errors import Bug, InvalidRequest
 from tarry.settings import ServerSettings, Settings
 
 log = structlog.get_logger(__name__)
 
 BACKLOG = 2048
-HEADER_BYTES_MAX = 64 * 1024
 CLOSE_CONNECTIONS_S = 5
 
 
@@ -58,11 +57,13 @@ class _Uvicorn(uvicorn.Server):
 
 
 async def _serve(settings: Settings, directory: DataDirectory) -> None:
+    scope = directory.fix_scope(settings.scope.region, settings.scope.account_id)
     signals = _Signals()
     listener = _bind(settings.server)
     info = ServerInfo(url=_url(settings.server, listener), pid=os.getpid(), tls_cert=_text(settings.server.tls_cert))
-    tarry = await build(settings, directory, settings.server.public_url or info.url)
-    http = _http(settings.server, tarry.app)
+    http = _http(settings.server)
+    tarry = await build(settings, directory, scope, (settings.server.public_url or info.url).rstrip("/"))
+    http.config.loaded_app = tarry.app
     try:
         tarry.start()
         serving = asyncio.create_task(http.serve(sockets=[listener]), name="http")
@@ -134,10 +135,13 @@ def _url(settings: ServerSettings, listener: socket.socket) -> str:
     return f"{scheme}://{host}:{listener.getsockname()[1]}"
 
 
-def _http(settings: ServerSettings, app: Any) -> _Uvicorn:
+def _http(settings: ServerSettings) -> _Uvicorn:
+    """The HTTP server, its certificate checked; the application is set once it has been built."""
     config = uvicorn.Config(
-        app,
+        _not_built_yet,
         http="httptools",
+        interface="asgi3",
+        proxy_headers=False,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -146,7 +150,6 @@ def _http(settings: ServerSettings, app: Any) -> _Uvicorn:
         date_header=False,
         timeout_keep_alive=60,
         timeout_graceful_shutdown=CLOSE_CONNECTIONS_S,
-        h11_max_incomplete_event_size=HEADER_BYTES_MAX,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
@@ -168,6 +171,10 @@ def _notify_supervisor(state: str) -> None:
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor, contextlib.suppress(OSError):
         supervisor.sendto(state.encode(), address)
+
+
+async def _not_built_yet(scope: Any, receive: Any, send: Any) -> None:
+    raise Bug("The application was called before it was built.")
 
 
 def _text(path: object) -> str | None:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 import tarry
 from tarry.bootstrap.directory import DataDirectory
+from tarry.bootstrap.images import build_image
 from tarry.bootstrap.serve import run_server
 from tarry.core.errors import TarryError
 from tarry.settings import load
@@ -83,6 +84,21 @@ def env(data_dir: DataDir) -> None:
     for name, value in exports.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
     typer.echo("unset AWS_SESSION_TOKEN AWS_PROFILE")
+
+
+images = typer.Typer(help="What can be started.", no_args_is_help=True)
+app.add_typer(images, name="images")
+
+
+@images.command("build")
+def images_build(
+    reference: Annotated[str, typer.Argument(help="Image reference, such as the URI that the SageMaker SDK gives.")],
+    environments: Annotated[Path, typer.Option(help="Where the images' environments are kept.", file_okay=False)],
+) -> None:
+    """Build an image's environment now instead of at the first endpoint that needs it."""
+    with _errors.status(f"building the environment of {reference}") as status:
+        where = build_image(reference, environments, status.update)
+    typer.echo(f"{reference}: {where}")
 
 
 @app.command()

@@ -1,0 +1,14 @@
+"""Building an image's environment ahead of time, without a server."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from tarry.backends.images import ImageCatalogue
+
+
+def build_image(reference: str, environments_dir: Path, progress: Callable[[str], None]) -> str:
+    """Build it (nothing to do if it exists) and say what would start it. Errors: ImageNotFound, ImageBroken."""
+    catalogue = ImageCatalogue((), environments_dir, progress)
+    prepared = asyncio.run(catalogue.prepare(reference))
+    return " ".join(prepared.command)

@@ -1,0 +1,82 @@
+"""What nobody is working on any more."""
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support.delivery import World
+
+from tarry.core.endpoint import EndpointStatus
+from tarry.core.errors import StorageFull
+from tarry.core.invocation import LOST_ATTEMPTS_MAX, InvocationState
+
+
+async def test_an_expired_request_ends_expired_and_is_told_as_failed() -> None:
+    world = await World().deploy()
+    invocation = await world.put()
+    world.clock.advance(61)
+    assert await world.sweeper.sweep() == 1
+    assert await world.state() is InvocationState.EXPIRED
+    failure = world.objects.get(invocation.failure_location)
+    assert failure is not None
+    assert "has expired" in json.loads(failure.body)["failureReason"]
+    (outgoing,) = await world.announced()
+    assert json.loads(outgoing.notification.message)["invocationStatus"] == "Failed"
+    assert world.metrics.counts == {("ExpiredRequests", "e"): 1.0}
+
+
+async def test_the_third_lost_attempt_fails_the_request() -> None:
+    world = await World().deploy()
+    await world.put()
+    for _ in range(LOST_ATTEMPTS_MAX):
+        await world.claim()
+        world.clock.advance(31)
+        await world.sweeper.sweep()
+    record = await world.record()
+    assert record.state is InvocationState.FAILED
+    assert record.outcome is not None
+    assert "3 times" in (record.outcome.reason or "")
+
+
+async def test_requests_of_a_deleted_endpoint_fail_with_that_reason() -> None:
+    world = await World().deploy()
+    await world.put()
+    await world.set_endpoint(status=EndpointStatus.DELETING)
+    await world.sweeper.sweep()
+    record = await world.record()
+    assert record.state is InvocationState.FAILED
+    assert record.outcome is not None
+    assert "endpoint deleted" in (record.outcome.reason or "")
+
+
+async def test_a_decision_left_by_a_crash_is_published_and_the_model_does_not_run_again() -> None:
+    world = await World().deploy()
+    invocation = await world.put()
+    claim = await world.claim()
+    staged = await world.settlement.stage_answer(invocation, "text/csv", _chunks(b"answer"), failed=False)
+    world.objects.failures.append(StorageFull("the process dies here"))
+    with pytest.raises(StorageFull):
+        await world.settlement.settle(claim, staged, InvocationState.COMPLETED)
+    assert await world.state() is InvocationState.PUBLISHING
+    assert world.objects.get(invocation.output_location) is None
+    assert not await world.announced()
+    world.clock.advance(31)
+    await world.sweeper.sweep()
+    assert await world.state() is InvocationState.COMPLETED
+    stored = world.objects.get(invocation.output_location)
+    assert stored is not None
+    assert stored.body == b"answer"
+    assert not world.models.requests
+    assert len(await world.announced()) == 1
+
+
+async def _chunks(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+async def test_a_quiet_queue_is_left_alone(waiting: int) -> None:
+    world = await World().deploy()
+    for number in range(waiting):
+        await world.put(str(number))
+    assert await world.sweeper.sweep() == 0
