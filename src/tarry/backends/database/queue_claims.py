@@ -167,12 +167,12 @@ def take(connection: Connection, terms: LeaseTerms, seqs: Sequence[int], taker: 
 
 def renew(connection: Connection, terms: LeaseTerms, leases: Sequence[Lease]) -> set[str]:
     """See ports.InvocationQueue.renew."""
-    wanted = {lease.invocation_id: lease.token for lease in leases}
-    rows = connection.execute(_LEASES, {"ids": sorted(wanted)}).all()
-    kept = {row.id: row.seq for row in rows if row.lease_token == wanted[row.id]}
+    wanted = {(lease.invocation_id, lease.token) for lease in leases}
+    rows = connection.execute(_LEASES, {"ids": sorted({of for of, _ in wanted})}).all()
+    kept = {(row.id, row.lease_token): row.seq for row in rows if (row.id, row.lease_token) in wanted}
     if kept:
         connection.execute(_RENEW.values(lease_expires_at_us=terms.end_us()), {"seqs": sorted(kept.values())})
-    return wanted.keys() - kept.keys()
+    return {of for of, _ in wanted - kept.keys()}
 
 
 def release(connection: Connection, lease: Lease, *, lost: bool) -> str | None:
