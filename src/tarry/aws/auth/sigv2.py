@@ -85,12 +85,17 @@ def _payload(case: Case) -> str:
 
 
 def _amz_lines(case: Case, in_query: Iterable[tuple[str, str]]) -> bytes:
-    """The x-amz headers, sorted, one a line; values trimmed at the ends alone, repeated ones joined by a comma."""
+    """The x-amz headers, sorted, one a line; values trimmed at the ends alone, repeated ones joined by a comma.
+
+    Parameters of that name in a presigned URL stand in for headers; a header that is sent besides has to have the same value.
+    """
     found: dict[bytes, bytes] = {}
-    sent = [(name.lower(), value.strip()) for name, value in case.request.headers]
-    for name, value in [*sent, *((name.encode(), value.encode()) for name, value in in_query)]:
+    for raw_name, raw_value in case.request.headers:
+        name, value = raw_name.lower(), raw_value.strip()
         if name.startswith(b"x-amz-"):
             found[name] = found[name] + b"," + value if name in found else value
+    for parameter, text in in_query:
+        found.setdefault(parameter.encode(), text.encode())
     return b"".join(name + b":" + found[name] + b"\n" for name in sorted(found))
 
 
@@ -108,11 +113,15 @@ def _string_to_sign(case: Case, date: str, amz_lines: bytes) -> bytes:
 
 
 def _resource(case: Case) -> bytes:
-    """The path as sent, below its bucket, and the sub-resources sorted by name; their values are decoded."""
+    """The path as sent, below its bucket, and the sub-resources sorted by name; values decoded."""
     bucket = case.request.virtual_bucket
     path = (b"/" + bucket.encode() if bucket else b"") + (case.request.raw_path or b"/")
-    named = sorted((name, value) for name, value in case.pairs if name in _SUBRESOURCES)
-    shown = [name + b"=" + unquote_to_bytes(value) if value else name for name, value in named]
+    named: list[tuple[bytes, bytes]] = []
+    for piece in case.request.raw_query.split(b"&"):
+        name, equals, value = piece.partition(b"=")
+        if name in _SUBRESOURCES:  # ``uploads`` and ``uploads=`` are two texts: as sent
+            named.append((name, equals + unquote_to_bytes(value)))
+    shown = [name + value for name, value in sorted(named)]
     return path + b"?" + b"&".join(shown) if shown else path
 
 
