@@ -21,6 +21,7 @@ DRAIN_S_MAX = 3600 + 300
 """AWS: an invocation takes at most 3600 s (InvokeEndpointAsync, InvocationTimeoutSeconds). OURS: and 300 s for its way out."""
 
 _SECOND_US = 1_000_000
+_WINDING_DOWN = frozenset({DeploymentState.DRAINING, DeploymentState.FAILED})
 _NOT_YET = frozenset({InstanceState.PENDING, InstanceState.STARTING})
 _COUNTED = _NOT_YET | {InstanceState.IN_SERVICE}
 
@@ -162,6 +163,8 @@ def plan(view: EndpointView) -> tuple[Action, ...]:
         return (*actions, *_delete(here, stopping=bool(gone)))
     actions += (AttendInstance(row.id) for row in here.instances if row.state not in ENDED and row.id not in view.attended)
     for deployment in here.deployments:
+        if gone and deployment.state in _WINDING_DOWN:
+            continue  # it is not Stopped before the rows of what is gone are
         actions += _PLANS[deployment.state](here, deployment)
     actions += _stop_drained(here)
     actions += _forget(here)
