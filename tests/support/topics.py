@@ -84,6 +84,7 @@ class Cloud:
     signer: Signer
     wakeups: LocalWakeups
     clock: TestClock
+    public_url: str = PUBLIC_URL
 
     async def call(self, operation: str, *, signed: bool = True, **params: Any) -> Mapping[str, Any]:
         """Call an operation of the SNS front with parsed members, as the gateway does."""
@@ -93,7 +94,7 @@ class Cloud:
             request_id="r",
             caller=CALLER if signed else None,
             headers={},
-            public_url=PUBLIC_URL,
+            public_url=self.public_url,
         )
         answer = await self.service.operations[operation](call, params)
         assert not isinstance(answer, Reply)
@@ -103,7 +104,7 @@ class Cloud:
     async def pushing(self, **settings: Any) -> AsyncIterator[Pusher]:
         """Run a pusher beside the test."""
         given = replace(PushSettings(schedule=QUICK, poll_s=0.02), **settings)
-        pusher = Pusher(self.deliveries, Envelopes(self.signer, lambda: PUBLIC_URL), self.clock, self.wakeups, given)
+        pusher = Pusher(self.deliveries, Envelopes(self.signer, lambda: self.public_url), self.clock, self.wakeups, given)
         async with pusher:
             running = asyncio.create_task(pusher.run())
             try:

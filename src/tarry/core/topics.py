@@ -23,7 +23,7 @@ PROTOCOLS = ("http", "https")
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _ATTRIBUTE_NAME = re.compile(r"(?!AWS\.|Amazon\.|\.)(?!.*\.\.)[A-Za-z0-9_.-]{1,256}(?<!\.)", re.IGNORECASE)
-_SUBJECT = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_ONE_LINE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _OTHER_PROTOCOLS = frozenset({"email", "email-json", "sms", "sqs", "application", "lambda", "firehose"})
 _TOPIC_ATTRIBUTES_REFUSED = frozenset(
     {"ApplicationSuccessFeedbackRoleArn", "ArchivePolicy", "ContentBasedDeduplication", "DataProtectionPolicy", "DeliveryPolicy"}
@@ -103,8 +103,8 @@ class Topic:
             InvalidRequest: there is no such attribute, or the value is not allowed.
         """
         if name == "DisplayName":
-            if len(value) > DISPLAY_NAME_CHARS_MAX:
-                raise InvalidRequest(f"DisplayName Reason: at most {DISPLAY_NAME_CHARS_MAX} characters, got {len(value)}")
+            if len(value) > DISPLAY_NAME_CHARS_MAX or (value and not _ONE_LINE.fullmatch(value)):
+                raise InvalidRequest(f"DisplayName Reason: expected up to {DISPLAY_NAME_CHARS_MAX} characters in one line")
             return replace(self, display_name=value)
         if name == "SignatureVersion":
             if value not in {"1", "2"}:
@@ -216,6 +216,15 @@ def check_topic_name(name: str) -> None:
         raise InvalidRequest(f"Topic Name Reason: expected 1 to 256 letters, digits, hyphens and underscores, got {name[:300]!r}")
 
 
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Raise InvalidRequest unless a topic may have these tags, however many there are."""
+    for key, value in tags.items():
+        if key.lower().startswith("aws:"):
+            raise InvalidRequest(f"Tags Reason: keys that begin with aws: are reserved, got {key[:130]!r}")
+        if not _ONE_LINE.fullmatch(key + value):
+            raise InvalidRequest(f"Tags Reason: a key or value has control characters or line breaks: {key[:130]!r}")
+
+
 def check_endpoint(protocol: str, endpoint: str) -> None:
     """Raise unless a subscription may push to this endpoint by this protocol (NotSupported for SNS's other protocols)."""
     if protocol in _OTHER_PROTOCOLS:
@@ -247,7 +256,7 @@ def check_draft(draft: Draft) -> None:
         raise InvalidRequest("Message Reason: the text is not valid Unicode") from None
     if size > MESSAGE_BYTES_MAX:
         raise InvalidRequest(f"Message too long Reason: at most {MESSAGE_BYTES_MAX} bytes with its attributes, got {size}")
-    if draft.subject is not None and (len(draft.subject) > SUBJECT_CHARS_MAX or not _SUBJECT.fullmatch(draft.subject)):
+    if draft.subject is not None and (len(draft.subject) > SUBJECT_CHARS_MAX or not _ONE_LINE.fullmatch(draft.subject)):
         raise InvalidRequest(
             f"Subject Reason: expected 1 to {SUBJECT_CHARS_MAX} characters without line breaks and control characters"
         )

@@ -123,8 +123,9 @@ def test_topic_attributes() -> None:
     assert topic.with_attribute("KmsMasterKeyId", "") == topic
     with pytest.raises(NotSupported):
         topic.with_attribute("KmsMasterKeyId", "alias/x")
-    with pytest.raises(InvalidRequest, match="DisplayName"):
-        topic.with_attribute("DisplayName", "x" * 101)
+    for name in ("x" * 101, "bell\a", "two\nlines"):
+        with pytest.raises(InvalidRequest, match="DisplayName"):
+            topic.with_attribute("DisplayName", name)
     with pytest.raises(InvalidRequest, match="AttributeName"):
         topic.with_attribute("Colour", "red")
     with pytest.raises(InvalidRequest, match="SignatureVersion"):

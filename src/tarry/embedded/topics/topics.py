@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from tarry.backends.database.transactions import Database
 from tarry.core.errors import InvalidRequest, LimitExceeded, NotFound
 from tarry.core.names import Scope
-from tarry.core.topics import Draft, Message, MessageKind, Topic, check_draft, check_topic_name
+from tarry.core.topics import Draft, Message, MessageKind, Topic, check_draft, check_tags, check_topic_name
 from tarry.embedded.topics import rows
 from tarry.embedded.topics.pages import PAGE_SIZE, page_of, position
 from tarry.embedded.topics.rows import SubscriptionCounts
@@ -127,6 +127,4 @@ def _create(connection: Connection, wanted: Topic, attributes: Mapping[str, str]
 def _check_tags(tags: Mapping[str, str]) -> None:
     if len(tags) > TAGS_MAX:
         raise LimitExceeded(f"A topic may have {TAGS_MAX} tags; this would make it {len(tags)}.")
-    for key in tags:
-        if key.lower().startswith("aws:"):
-            raise InvalidRequest(f"Tags Reason: keys that begin with aws: are reserved, got {key[:130]!r}")
+    check_tags(tags)

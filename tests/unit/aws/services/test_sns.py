@@ -93,6 +93,9 @@ async def test_tags(given: Cloud) -> None:
     assert await given.call("ListTagsForResource", ResourceArn=ARN) == {"Tags": [{"Key": "b", "Value": "2"}]}
     many = [{"Key": str(n), "Value": ""} for n in range(51)]
     assert (await refusal(given, "TagResource", ResourceArn=ARN, Tags=many)).code == "TagLimitExceeded"
+    for key in ("aws:x", "bell\a"):
+        error = await refusal(given, "TagResource", ResourceArn=ARN, Tags=[{"Key": key, "Value": "v"}])
+        assert error.message.startswith("Invalid parameter: Tags")
     error = await refusal(given, "ListTagsForResource", ResourceArn=ARN + "x")
     assert (error.code, error.status) == ("ResourceNotFound", 404)
 
