@@ -99,7 +99,10 @@ class UploadsApi(Protocol):
 class BucketsApi(Protocol):
     """Buckets and their objects."""
 
-    uploads: UploadsApi
+    @property
+    def uploads(self) -> UploadsApi:
+        """Multipart uploads."""
+        ...
 
     async def create_bucket(self, name: str) -> BucketInfo:
         """Errors: InvalidBucketName, BucketAlreadyOwned."""

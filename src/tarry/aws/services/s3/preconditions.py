@@ -12,8 +12,7 @@ from typing import Final
 
 from tarry.aws.call import Params
 from tarry.aws.services.s3.errors import invalid_argument, invalid_request, not_implemented, precondition_failed
-from tarry.embedded.buckets.api import OpenedObject
-from tarry.embedded.buckets.values import ByteRange, Condition, ObjectInfo
+from tarry.embedded.buckets.values import ByteRange, Condition, ObjectInfo, PartOfObject
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 _COPY_RANGE = re.compile(r"bytes=(\d+)-(\d+)", re.ASCII)
@@ -113,20 +112,22 @@ def write_condition(params: Params) -> Condition:
     return Condition(etag=bare_etag(match))
 
 
-def read_slice(params: Params, opened: OpenedObject) -> Slice:
-    """Which bytes Range or partNumber ask for.
+def check_one_kind_of_range(params: Params) -> None:
+    """Range and partNumber exclude each other. Errors: AwsError InvalidRequest."""
+    if params.get("Range") is not None and params.get("PartNumber") is not None:
+        raise invalid_request("Cannot specify both Range header and partNumber query parameter")
+
+
+def read_slice(params: Params, size: int, part: PartOfObject | None) -> Slice:
+    """Which bytes of an object of ``size`` bytes a read asks for, by Range or by the ``part`` of its partNumber.
 
     Raises:
-        AwsError: InvalidRequest for both at once.
-        InvalidRange, InvalidPartNumber: no such bytes.
+        InvalidRange: no such bytes.
     """
-    text, number, size = params.get("Range"), params.get("PartNumber"), opened.info.size
-    if number is not None:
-        if text is not None:
-            raise invalid_request("Cannot specify both Range header and partNumber query parameter")
-        part = opened.part(number)
+    if part is not None:
         return Slice(start=part.start, length=part.size, whole=False, part_checksums=part.checksums)
     # AWS: S3 answers a range that it cannot read, and more than one range, with the whole object (RFC 9110 §14.2 allows it).
+    text = params.get("Range")
     asked = parse_range(text) if text else None
     if asked is None:
         return Slice(start=0, length=size, whole=True)

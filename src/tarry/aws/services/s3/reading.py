@@ -3,7 +3,8 @@
 The bytes are those of one version of the object from the first to the last, even if it is overwritten or deleted meanwhile.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Self
 
 from tarry.aws.call import Call, Operation, Params, Reply
@@ -17,7 +18,7 @@ from tarry.aws.services.s3.members import (
     quoted,
     shown_headers,
 )
-from tarry.aws.services.s3.preconditions import Slice, not_modified, read_slice
+from tarry.aws.services.s3.preconditions import Slice, check_one_kind_of_range, not_modified, read_slice
 from tarry.embedded.buckets.api import BucketsApi, OpenedObject
 from tarry.embedded.buckets.values import ObjectInfo
 
@@ -71,29 +72,27 @@ class ReadOperations:
 
     async def get_object(self, call: Call, params: Params) -> Reply:
         """GetObject."""
+        check_one_kind_of_range(params)
         opened = await self._buckets.open_object(params["Bucket"], params["Key"])
         try:
-            if not_modified(params, opened.info):
-                reply, wanted = _not_modified(opened.info), None
-            else:
-                wanted = read_slice(params, opened)
-                reply = _found(params, opened.info, wanted)
+            reply, wanted = _read(params, opened.info, opened)
         except BaseException:
             await opened.aclose()
             raise
         if wanted is None:
             await opened.aclose()
             return reply
-        stream: AsyncIterator[bytes] = ObjectStream(opened, wanted)
-        return Reply(output=reply.output, status=reply.status, headers=reply.headers, stream=stream)
+        return replace(reply, stream=ObjectStream(opened, wanted))
 
     async def head_object(self, call: Call, params: Params) -> Reply:
         """HeadObject: the answer of GetObject without its bytes."""
-        opened = await self._buckets.open_object(params["Bucket"], params["Key"])
+        check_one_kind_of_range(params)
+        bucket, key = params["Bucket"], params["Key"]
+        if params.get("PartNumber") is None:
+            return _read(params, await self._buckets.head_object(bucket, key), None)[0]
+        opened = await self._buckets.open_object(bucket, key)
         try:
-            if not_modified(params, opened.info):
-                return _not_modified(opened.info)
-            return _found(params, opened.info, read_slice(params, opened))
+            return _read(params, opened.info, opened)[0]
         finally:
             await opened.aclose()
 
@@ -121,8 +120,13 @@ class ReadOperations:
             await opened.aclose()
 
 
-def _not_modified(info: ObjectInfo) -> Reply:
-    return Reply(output={"ETag": quoted(info.etag), "LastModified": moment(info.modified_at_us)}, status=304)
+def _read(params: Params, info: ObjectInfo, opened: OpenedObject | None) -> tuple[Reply, Slice | None]:
+    """The answer without its bytes, and which bytes they are; None: the caller has them already. ``opened`` for part numbers."""
+    if not_modified(params, info):
+        return Reply(output={"ETag": quoted(info.etag), "LastModified": moment(info.modified_at_us)}, status=304), None
+    number = params.get("PartNumber")
+    wanted = read_slice(params, info.size, opened.part(number) if opened is not None and number is not None else None)
+    return _found(params, info, wanted), wanted
 
 
 def _found(params: Params, info: ObjectInfo, wanted: Slice) -> Reply:
@@ -143,7 +147,8 @@ def _found(params: Params, info: ObjectInfo, wanted: Slice) -> Reply:
         output["PartsCount"] = info.part_count
     for asked, member in _OVERRIDES.items():
         if (value := params.get(asked)) is not None:
-            output[member] = value
+            # Header texts are bytes read as Latin-1, here and in everything stored; a query's are UTF-8.
+            output[member] = value.encode().decode("latin-1") if isinstance(value, str) else value
             if member == "Expires":
                 headers = {}
     return Reply(output=output, status=200 if wanted.whole else 206, headers=headers)

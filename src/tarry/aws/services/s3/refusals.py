@@ -56,7 +56,11 @@ _ALLOWED: Mapping[str, tuple[str, frozenset[str], str]] = {
     "ObjectOwnership": ("x-amz-object-ownership", frozenset({"BucketOwnerEnforced"}), _NO_GRANTS),
     "BucketNamespace": ("x-amz-bucket-namespace", frozenset({"global"}), "There is one namespace of buckets."),
     "TaggingDirective": ("x-amz-tagging-directive", frozenset({"COPY", "REPLACE"}), _NO_TAGS),
-    "AnnotationDirective": ("x-amz-annotation-directive", frozenset({"COPY"}), "Object annotations are not available."),
+    "AnnotationDirective": (
+        "x-amz-object-annotation-directive",
+        frozenset({"COPY", "EXCLUDE"}),
+        "Object annotations are not available.",
+    ),
 }
 """Members of which only the values that describe what happens anyway are taken."""
 
