@@ -15,7 +15,8 @@ class AwsError(Exception):
     """What the caller is told: an AWS error code, a sentence, an HTTP status.
 
     ``extras`` become extra elements of an S3 error document (``<Region>``, ``<AWSAccessKeyId>`` …) or members of a REST-JSON
-    body (``ErrorCode``), and are left out by the other protocols. ``fault`` says whose mistake it was, in the Query protocol's words.
+    body (``ErrorCode``), and are left out by the other protocols. ``fault`` says whose mistake it was, in the words of the Query
+    protocol.
     """
 
     def __init__(
