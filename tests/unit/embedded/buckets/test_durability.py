@@ -1,0 +1,213 @@
+"""What is on disk at which moment: the order of the fsyncs, full disks, and processes that are killed half-way."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.buckets import INLINE_MAX, files_in, get, noise, open_buckets, pieces, put
+
+from tarry.core.errors import NoSuchUpload, ObjectNotFound, StorageFull
+from tarry.embedded.buckets.buckets import Buckets
+from tarry.embedded.buckets.values import NamedPart, NewUpload
+
+LARGE = INLINE_MAX + 1
+
+
+async def test_a_blob_is_synced_renamed_and_its_directory_synced_before_its_row(
+    buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, replace, write = os.fsync, os.replace, buckets.database.write
+
+    def watched_fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        steps.append("fsync directory" if path.is_dir() else "fsync temporary" if path.suffix == ".tmp" else f"fsync {path}")
+        fsync(descriptor)
+
+    def watched_replace(source: Any, target: Any) -> None:
+        steps.append("rename")
+        replace(source, target)
+
+    async def watched_write(fn: Any, **options: Any) -> Any:
+        steps.append("commit")
+        result = await write(fn, **options)
+        steps.append("committed")
+        return result
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    monkeypatch.setattr(buckets.database, "write", watched_write)
+    in_order = ["fsync temporary", "rename", "fsync directory", "commit", "committed"]
+    await put(buckets, "key", noise(LARGE))
+    assert steps[:5] == in_order
+    steps.clear()
+    await put(buckets, "small", b"x")
+    assert steps == ["commit", "committed"]
+    upload = await buckets.uploads.create("bucket", NewUpload(key="multipart"))
+    steps.clear()
+    part = await buckets.uploads.put_part("bucket", upload.id, 1, pieces(b"x"))
+    await buckets.uploads.complete("bucket", upload.id, [NamedPart(number=1, etag=part.etag)])
+    assert steps == [*in_order, *in_order]
+
+
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "replace"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+async def test_a_full_disk_is_told_and_keeps_nothing(
+    buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    await put(buckets, "key", b"old")
+    upload = await buckets.uploads.create("bucket", NewUpload(key="multipart"))
+    real = getattr(os, call)
+
+    def full(*args: Any, **options: Any) -> Any:
+        if call == "open" and not str(args[0]).endswith(".tmp"):
+            return real(*args, **options)
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(StorageFull):
+            await put(buckets, "key", noise(LARGE))
+        with pytest.raises(StorageFull):
+            await buckets.uploads.put_part("bucket", upload.id, 1, pieces(noise(LARGE)))
+    assert files_in(tmp_path) == []
+    assert not buckets.bodies.in_flight
+    assert await get(buckets, "key") == b"old"
+    await put(buckets, "key", noise(LARGE))
+    assert await get(buckets, "key") == noise(LARGE)
+
+
+async def test_a_disk_that_fills_up_half_way_keeps_nothing(
+    buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, room = os.write, 3 * LARGE
+
+    def filling(descriptor: int, data: Any) -> int:
+        nonlocal room
+        if room <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = real(descriptor, data[: min(room, 1000)])
+        room -= written
+        return written
+
+    monkeypatch.setattr(os, "write", filling)
+    await put(buckets, "short writes", noise(LARGE))
+    with pytest.raises(StorageFull):
+        await put(buckets, "key", noise(20 * LARGE))
+    assert len(files_in(tmp_path)) == 1
+    assert await get(buckets, "short writes") == noise(LARGE)
+
+
+async def test_a_full_database_disk_removes_the_blob_again(
+    buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(fn: Any, **options: Any) -> Any:
+        raise StorageFull("full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(buckets.database, "write", full)
+        with pytest.raises(StorageFull):
+            await put(buckets, "key", noise(LARGE))
+    assert files_in(tmp_path) == []
+
+
+# ------------------------------------------------------------------------------------------------------- killed half-way
+
+CHILD = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from tests.support.buckets import noise, open_buckets, pieces, put
+from tarry.embedded.buckets.files import BlobFiles, BlobWriter
+from tarry.embedded.buckets.store import EmbeddedObjectStore
+from tarry.embedded.buckets.values import NamedPart, NewUpload
+from tarry.core.names import S3Location
+
+what, point, directory, size = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+
+def die(*args, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def die_after(owner, name):
+    real = getattr(owner, name)
+    def dying(*args, **options):
+        real(*args, **options)
+        die()
+    setattr(owner, name, dying)
+
+async def main():
+    async with open_buckets(directory) as buckets:
+        await buckets.create_bucket("bucket")
+        await put(buckets, "key", noise(size, 1))
+        upload = await buckets.uploads.create("bucket", NewUpload(key="key"))
+        part = await buckets.uploads.put_part("bucket", upload.id, 1, pieces(noise(size, 2)))
+        store = EmbeddedObjectStore(buckets)
+        print(upload.id, part.etag, flush=True)
+        if point == "after temporary write":
+            die_after(BlobWriter, "write" if what == "put" else "append_file")
+        elif point == "after rename":
+            die_after(BlobWriter, "finish")
+        elif point == "after row":
+            BlobFiles.remove = die
+        if what == "put":
+            await put(buckets, "key", noise(size, 2))
+        else:
+            await buckets.uploads.complete("bucket", upload.id, [NamedPart(number=1, etag=part.etag)])
+        await buckets.sweeper.collect()
+
+asyncio.run(main())
+"""
+
+
+def run_until_killed(script: str, *arguments: str) -> str:
+    """Run a program that kills itself; returns what it has printed."""
+    root = Path(__file__).parents[4]
+    child = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": f"{root}:{root / 'src'}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    return child.stdout
+
+
+@pytest.mark.parametrize("what", ["put", "complete"])
+@pytest.mark.parametrize("point", ["after temporary write", "after rename", "after row"])
+async def test_killed_half_way_leaves_one_whole_object_and_no_file_too_many(tmp_path: Path, what: str, point: str) -> None:
+    printed = run_until_killed(CHILD, what, point, str(tmp_path), str(LARGE))
+    upload_id, etag = printed.split()
+    left_over = len(files_in(tmp_path))
+    assert left_over >= 2
+    async with open_buckets(tmp_path) as buckets:
+        visible = point == "after row"
+        assert await get(buckets, "key") == noise(LARGE, 2 if visible else 1)
+        expected = 1 if visible and what == "complete" else 2  # the object, and the part that is still to be completed
+        assert len(files_in(tmp_path)) == expected
+        completed = await buckets.uploads.complete("bucket", upload_id, [NamedPart(number=1, etag=etag)])
+        assert completed.size == LARGE
+        await buckets.sweeper.collect()
+        assert len(files_in(tmp_path)) == 1
+        assert await get(buckets, "key") == noise(LARGE, 2)
+
+
+async def test_an_answered_put_survives_a_kill(tmp_path: Path) -> None:
+    script = (
+        CHILD.partition("        upload = ")[0]
+        + "        await put(buckets, 'small', b'x')\n        die()\nasyncio.run(main())\n"
+    )
+    run_until_killed(script, "", "", str(tmp_path), str(LARGE))
+    async with open_buckets(tmp_path) as buckets:
+        assert await get(buckets, "key") == noise(LARGE, 1)
+        assert await get(buckets, "small") == b"x"
+        with pytest.raises(ObjectNotFound):
+            await get(buckets, "other")
+        with pytest.raises(NoSuchUpload):
+            await buckets.uploads.abort("bucket", "unknown")
