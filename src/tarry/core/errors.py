@@ -26,6 +26,7 @@
     * ModelResponseInvalid
     * PublishError
     * SigningKeyBroken
+    * SchemaTooNew
   * RaceError: somebody else was first; the loser drops its work
     * LeaseLost
     * Conflict
@@ -270,6 +271,10 @@ class PublishError(DependencyError):
 
 class SigningKeyBroken(DependencyError):
     """The file with the key and certificate that messages to subscribers are signed with cannot be used."""
+
+
+class SchemaTooNew(DependencyError):
+    """The database was written by a newer version of this program; nothing was read or changed."""
 
 
 class RaceError(TarryError):

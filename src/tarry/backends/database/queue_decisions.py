@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from tarry.backends.database.documents import dump, load
-from tarry.backends.database.queue_rows import NO_LEASE, PUBLISHING_ROWS, held_under
+from tarry.backends.database.queue_rows import HELD_ROWS, NO_LEASE, PUBLISHING_ROWS, held_under
 from tarry.backends.database.schema import decision as decision_table
 from tarry.backends.database.schema import invocation, invocation_body, outbox
 from tarry.core.errors import Bug, LeaseLost
@@ -32,6 +32,11 @@ _DECIDED = (
     select(invocation.c.seq, decision_table)
     .join(decision_table, decision_table.c.invocation_id == invocation.c.id)
     .where(invocation.c.id == bindparam("id"), PUBLISHING_ROWS)
+)
+_STAGED = (
+    select(decision_table.c.staged)
+    .join(invocation, invocation.c.id == decision_table.c.invocation_id)
+    .where(HELD_ROWS, PUBLISHING_ROWS, decision_table.c.staged.is_not(None))
 )
 
 
@@ -99,6 +104,12 @@ def read_decision(row: Any) -> Decision:
         staged=staged,
         notification=None if row.notification is None else load(Notification, row.notification),
     )
+
+
+def decided_handles(connection: Connection) -> set[str]:
+    """The staged objects that decisions still wait to publish: nobody may sweep them away."""
+    staged = connection.execute(_STAGED).scalars()
+    return {handle for document in staged if (handle := load(Staged, document).handle) is not None}
 
 
 def _to_publish(decision: Decision) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any, Self, TypeVar
 from sqlalchemy import Connection, MetaData, Table, insert
 
 from tarry.backends.database.engine import connect_reading, connect_writing, raw, translated
+from tarry.backends.database.migrate import migrate
 from tarry.core.errors import Throttled
 
 T = TypeVar("T")
@@ -93,12 +94,11 @@ class Database:
         path.chmod(0o600)
         database = cls(path, writes_waiting_max=writes_waiting_max, batch_max=batch_max)
         try:
-            await asyncio.to_thread(database._writer_engine.connect().close)
+            await asyncio.to_thread(migrate, path, database._writer_engine, create)
         except Exception as error:
+            await database.close()
             raise translated(error) from error
         database._thread.start()
-        if create is not None:
-            await database.write(create.create_all)
         return database
 
     async def write(self, fn: Callable[[Connection], T], *, after: Callable[[T], None] | None = None) -> T:
