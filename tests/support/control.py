@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from tarry.control.commands import Commands
 from tarry.control.reconciler import Reconciler
@@ -21,6 +21,8 @@ from tarry.testing.modelserver import FakeModelServer
 from tarry.testing.notifier import FakeNotifier
 from tarry.testing.store import FakeStore
 from tarry.testing.wakeups import FakeWakeups
+
+T = TypeVar("T")
 
 SCOPE = Scope(account_id="123456789012", region="us-east-1")
 ROLE = "arn:aws:iam::123456789012:role/runner"
@@ -142,5 +144,5 @@ class World:
     def instances(self, *states: str) -> list[Instance]:
         return [it for it in self._of(Instance) if not states or it.state in states]
 
-    def _of(self, kind: type) -> list[Any]:
+    def _of(self, kind: type[T]) -> list[T]:
         return [entity for (of, _), entity in self.store.entities.items() if of is kind]

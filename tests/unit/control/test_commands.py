@@ -126,11 +126,11 @@ async def test_changes_in_progress_are_refused(world: World) -> None:
         assert str(told.value) == words
 
 
-async def test_only_one_of_two_updates_at_once_is_taken(world: World) -> None:
+async def test_only_one_of_two_updates_at_once_is_taken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await world.in_service()
     endpoint = world.endpoint()
     await world.commands.endpoints.update(UpdateEndpoint(name="Ep", config_name="c"))
-    world.store.named = lambda kind, name: _answer(endpoint)  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(world.store, "named", lambda kind, name: _answer(endpoint))
     with pytest.raises(InProgress):
         await world.commands.endpoints.delete("Ep")
     await world.reconciler.close()
@@ -196,7 +196,6 @@ async def test_tags_of_what_is_not_there(world: World, arn: str) -> None:
 
 
 async def test_a_new_model_never_has_the_tags_of_an_older_one(world: World) -> None:
-    await world.store.apply()
     world.store.entities[TagSet, f"{ARN}:model/my-model"] = TagSet(id=f"{ARN}:model/my-model", tags={"old": "1"})
     await world.commands.models.create(MODEL)
     assert await world.commands.tags.list(f"{ARN}:model/my-model") == {}
@@ -213,12 +212,12 @@ async def test_lists(world: World) -> None:
     assert rest.next_token is None
 
 
-async def test_deleting_twice(world: World) -> None:
+async def test_deleting_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     model = await world.commands.models.create(MODEL)
     await world.commands.models.delete("my-model")
     with pytest.raises(NotFound):
         await world.commands.models.delete("my-model")
-    world.store.named = lambda kind, name: _answer(model)  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(world.store, "named", lambda kind, name: _answer(model))
     with pytest.raises(NotFound):
         await world.commands.models.delete("my-model")
     assert await world.store.get(Model, model.id) is None

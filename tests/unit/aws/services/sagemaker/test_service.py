@@ -1,0 +1,313 @@
+"""The control plane's operations with parameters as botocore shapes them, down to the fakes; answers fit their shapes."""
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import botocore.session
+import pytest
+from tests.support.control import ROLE, TOPIC, World
+
+from tarry.aws.call import Call, Reply, Service
+from tarry.aws.services.sagemaker import sagemaker_service
+from tarry.core.errors import InvalidRequest, NotSupported
+
+SPEC = botocore.session.get_session().get_service_model("sagemaker")
+IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/stub:0.90-1-cpu-py3"
+ASYNC = {
+    "OutputConfig": {
+        "S3OutputPath": "s3://b/out",
+        "S3FailurePath": "s3://b/bad",
+        "KmsKeyId": "alias/k",
+        "NotificationConfig": {
+            "SuccessTopic": TOPIC,
+            "ErrorTopic": TOPIC,
+            "IncludeInferenceResponseIn": ["SUCCESS_NOTIFICATION_TOPIC"],
+        },
+    },
+    "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 7},
+}
+VARIANT = {"VariantName": "variant1", "ModelName": "m", "InstanceType": "ml.m5.xlarge", "InitialInstanceCount": 1}
+
+
+class Door:
+    """Calls operations and holds each answer to its shape."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.service: Service = sagemaker_service(world.commands)
+
+    async def __call__(self, operation: str, **params: Any) -> Mapping[str, Any]:
+        call = Call(service="sagemaker", operation=operation, request_id="r", caller=None, headers={}, public_url="http://x")
+        answer = await self.service.operations[operation](call, params)
+        assert not isinstance(answer, Reply)
+        shape = SPEC.operation_model(operation).output_shape
+        if shape is None:
+            assert not answer
+        else:
+            _fits(shape, answer)
+        return answer
+
+    async def model(self, name: str = "m") -> None:
+        container = {"Image": IMAGE, "ModelDataUrl": "s3://b/m.tar.gz"}
+        await self("CreateModel", ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
+
+    async def endpoint(self, name: str = "Ep") -> None:
+        await self.model()
+        await self("CreateEndpointConfig", EndpointConfigName="c", ProductionVariants=[VARIANT], AsyncInferenceConfig=ASYNC)
+        await self("CreateEndpoint", EndpointName=name, EndpointConfigName="c")
+
+
+def _fits(shape: Any, value: Any) -> None:
+    if shape.type_name == "structure":
+        assert set(shape.required_members) <= set(value) <= set(shape.members), (shape.name, value)
+        for name, member in value.items():
+            _fits(shape.members[name], member)
+    elif shape.type_name == "list":
+        for item in value:
+            _fits(shape.member, item)
+    else:
+        types = {"timestamp": datetime, "string": str, "integer": int, "float": float, "boolean": bool, "map": Mapping}
+        assert isinstance(value, types[shape.type_name]), (shape.name, value)
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[Door]:
+    world = World()
+    yield Door(world)
+    await world.reconciler.close()
+
+
+async def test_a_model_is_described_as_it_came(door: Door) -> None:
+    given = {
+        "ModelName": "Mine",
+        "ExecutionRoleArn": ROLE,
+        "PrimaryContainer": {
+            "Image": IMAGE,
+            "ModelDataUrl": "s3://b/m.tar.gz",
+            "Environment": {"TS_MAX_REQUEST_SIZE": "100000000"},
+            "ContainerHostname": "host",
+            "Mode": "SingleModel",
+            "ImageConfig": {"RepositoryAccessMode": "Platform"},
+        },
+        "VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["s-1"]},
+        "EnableNetworkIsolation": True,
+    }
+    answer = await door("CreateModel", **given, Tags=[{"Key": "k", "Value": "v"}])
+    assert answer == {"ModelArn": "arn:aws:sagemaker:us-east-1:123456789012:model/mine"}
+    described = await door("DescribeModel", ModelName="mine")
+    assert described == {**given, **answer, "CreationTime": described["CreationTime"]}
+    assert described["CreationTime"].tzinfo is UTC
+    assert await door("ListTags", ResourceArn=answer["ModelArn"]) == {"Tags": [{"Key": "k", "Value": "v"}]}
+
+
+async def test_one_entry_of_containers_is_a_model_too(door: Door) -> None:
+    source = {"S3DataSource": {"S3Uri": "s3://b/m.tar.gz", "S3DataType": "S3Object", "CompressionType": "Gzip"}}
+    containers = [{"Image": IMAGE, "ModelDataSource": source}]
+    await door("CreateModel", ModelName="m", Containers=containers)
+    described = await door("DescribeModel", ModelName="m")
+    assert described["Containers"] == containers
+    assert "PrimaryContainer" not in described
+    stored = await door.world.commands.models.describe("m")
+    assert stored.container.model_data_url == "s3://b/m.tar.gz"
+
+
+def _source(**changes: Any) -> dict[str, Any]:
+    place = {"S3Uri": "s3://b/m", "S3DataType": "S3Object", "CompressionType": "Gzip", **changes}
+    return {"PrimaryContainer": {"Image": IMAGE, "ModelDataSource": {"S3DataSource": place}}}
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({}, "Exactly one of PrimaryContainer and Containers must be given, got neither"),
+        ({"Containers": []}, "got neither"),
+        ({"PrimaryContainer": {"Image": IMAGE}, "Containers": [{"Image": IMAGE}]}, "got both"),
+        ({"Containers": [{"Image": IMAGE}, {"Image": IMAGE}]}, "inference pipelines cannot be invoked asynchronously"),
+        ({"PrimaryContainer": {"ModelDataUrl": "s3://b/k"}}, "must have an Image"),
+        ({"PrimaryContainer": {"Image": IMAGE, "Mode": "MultiModel"}}, "Mode MultiModel is not supported"),
+        ({"PrimaryContainer": {"ModelPackageName": "p"}}, "ModelPackageName is not supported"),
+        (_source(S3DataType="S3Prefix", CompressionType="None"), "S3DataType S3Prefix and CompressionType None is not supported"),
+        (_source(HubAccessConfig={"HubContentArn": "x"}), "HubAccessConfig is not supported"),
+        (
+            {"PrimaryContainer": {"Image": IMAGE, "ModelDataUrl": "s3://b/k", "ModelDataSource": {}}},
+            "At most one of ModelDataUrl and ModelDataSource",
+        ),
+    ],
+)
+async def test_models_that_cannot_be(door: Door, params: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        await door("CreateModel", ModelName="m", **params)
+
+
+async def test_an_endpoint_configuration_is_described_as_it_came(door: Door) -> None:
+    await door.model()
+    variants = [
+        VARIANT,
+        {
+            **VARIANT,
+            "VariantName": "variant2",
+            "InitialVariantWeight": 2.5,
+            "VolumeSizeInGB": 5,
+            "AcceleratorType": "ml.eia2.medium",
+            "ModelDataDownloadTimeoutInSeconds": 61,
+            "ContainerStartupHealthCheckTimeoutInSeconds": 62,
+            "EnableSSMAccess": False,
+            "RoutingConfig": {"RoutingStrategy": "RANDOM"},
+        },
+    ]
+    given = {"EndpointConfigName": "C", "KmsKeyId": "alias/disk", "AsyncInferenceConfig": ASYNC}
+    answer = await door("CreateEndpointConfig", ProductionVariants=variants, **given)
+    described = await door("DescribeEndpointConfig", EndpointConfigName="c")
+    variants[0] = {**VARIANT, "InitialVariantWeight": 1.0}
+    assert described == {**given, **answer, "ProductionVariants": variants, "CreationTime": described["CreationTime"]}
+    stored = await door.world.commands.endpoint_configs.describe("C")
+    assert (stored.variants[1].model_data_timeout_s, stored.variants[1].startup_timeout_s) == (61, 62)
+    assert stored.async_inference.success_topic == stored.async_inference.error_topic == TOPIC
+    assert stored.async_inference.include_response_on_success
+    assert not stored.async_inference.include_response_on_error
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"AsyncInferenceConfig": None}, "Tarry serves asynchronous endpoints"),
+        ({"AsyncInferenceConfig": {"OutputConfig": {}}}, "must have an S3OutputPath"),
+        ({"DataCaptureConfig": {}}, "DataCaptureConfig is not supported"),
+        ({"ShadowProductionVariants": [VARIANT]}, "ShadowProductionVariants is not supported"),
+        ({"ProductionVariants": [{**VARIANT, "ServerlessConfig": {}}]}, "ServerlessConfig is not supported"),
+        (
+            {"ProductionVariants": [{**VARIANT, "ManagedInstanceScaling": {}}]},
+            r"^ManagedInstanceScaling is only supported for inference component endpoints\.$",
+        ),
+        ({"ProductionVariants": [{"VariantName": "v"}]}, "The variant v must have ModelName"),
+    ],
+)
+async def test_configurations_that_cannot_be(door: Door, changes: dict[str, Any], words: str) -> None:
+    await door.model()
+    params = {"EndpointConfigName": "c", "ProductionVariants": [VARIANT], "AsyncInferenceConfig": ASYNC, **changes}
+    with pytest.raises(InvalidRequest, match=words):
+        await door("CreateEndpointConfig", **params)
+
+
+async def test_the_life_of_an_endpoint(door: Door) -> None:
+    await door.endpoint()
+    creating = await door("DescribeEndpoint", EndpointName="ep")
+    assert (creating["EndpointName"], creating["EndpointStatus"], creating["EndpointConfigName"]) == ("Ep", "Creating", "c")
+    assert "ProductionVariants" not in creating
+    (pending,) = creating["PendingDeploymentSummary"]["ProductionVariants"]
+    assert (pending["CurrentInstanceCount"], pending["DesiredInstanceCount"]) == (0, 1)
+    assert pending["InstanceType"] == "ml.m5.xlarge"
+
+    await door.world.settle()
+    serving = await door("DescribeEndpoint", EndpointName="Ep")
+    assert serving["EndpointStatus"] == "InService"
+    assert "PendingDeploymentSummary" not in serving
+    assert "FailureReason" not in serving
+    assert serving["AsyncInferenceConfig"] == ASYNC
+    (variant,) = serving["ProductionVariants"]
+    assert variant["DeployedImages"][0]["SpecifiedImage"] == IMAGE
+    assert (variant["CurrentWeight"], variant["DesiredWeight"]) == (1.0, 1.0)
+    assert (variant["CurrentInstanceCount"], variant["DesiredInstanceCount"]) == (1, 1)
+
+    wanted = [{"VariantName": "variant1", "DesiredInstanceCount": 0, "DesiredWeight": 2}]
+    await door("UpdateEndpointWeightsAndCapacities", EndpointName="Ep", DesiredWeightsAndCapacities=wanted)
+    rescaling = await door("DescribeEndpoint", EndpointName="Ep")
+    assert rescaling["EndpointStatus"] == "Updating"
+    assert rescaling["ProductionVariants"][0]["VariantStatus"][0]["Status"] == "Updating"
+    assert rescaling["ProductionVariants"][0]["CurrentInstanceCount"] == 1
+    await door.world.settle()
+    (variant,) = (await door("DescribeEndpoint", EndpointName="Ep"))["ProductionVariants"]
+    assert (variant["CurrentInstanceCount"], variant["DesiredInstanceCount"], variant["DesiredWeight"]) == (0, 0, 2.0)
+
+    await door("UpdateEndpoint", EndpointName="Ep", EndpointConfigName="c", RetainDeploymentConfig=True)
+    updating = await door("DescribeEndpoint", EndpointName="Ep")
+    assert updating["PendingDeploymentSummary"]["EndpointConfigName"] == "c"
+    assert updating["ProductionVariants"][0]["DesiredInstanceCount"] == 0
+    await door.world.settle()
+    assert await door("DeleteEndpoint", EndpointName="Ep") == {}
+    await door.world.settle()
+    assert (await door("ListEndpoints"))["Endpoints"] == []
+    assert await door("DeleteEndpointConfig", EndpointConfigName="c") == {}
+    assert await door("DeleteModel", ModelName="m") == {}
+
+
+@pytest.mark.parametrize(
+    ("retain", "counts_and_weights"),
+    [
+        ({}, (1, 1.0)),
+        ({"RetainAllVariantProperties": True}, (3, 4.0)),
+        (
+            {
+                "RetainAllVariantProperties": True,
+                "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredInstanceCount"}],
+            },
+            (1, 4.0),
+        ),
+        (
+            {"RetainAllVariantProperties": True, "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredWeight"}]},
+            (3, 1.0),
+        ),
+    ],
+)
+async def test_retained_properties(door: Door, retain: dict[str, Any], counts_and_weights: tuple[int, float]) -> None:
+    await door.endpoint()
+    await door.world.settle()
+    wanted = [{"VariantName": "variant1", "DesiredInstanceCount": 3, "DesiredWeight": 4.0}]
+    await door("UpdateEndpointWeightsAndCapacities", EndpointName="Ep", DesiredWeightsAndCapacities=wanted)
+    await door.world.settle()
+    await door("UpdateEndpoint", EndpointName="Ep", EndpointConfigName="c", **retain)
+    (pending,) = (await door("DescribeEndpoint", EndpointName="Ep"))["PendingDeploymentSummary"]["ProductionVariants"]
+    assert (pending["DesiredInstanceCount"], pending["DesiredWeight"]) == counts_and_weights
+
+
+async def test_deployment_configs_are_refused(door: Door) -> None:
+    await door.endpoint()
+    await door.world.settle()
+    for operation in ("CreateEndpoint", "UpdateEndpoint"):
+        with pytest.raises(NotSupported, match="DeploymentConfig is not supported"):
+            await door(operation, EndpointName="Ep", EndpointConfigName="c", DeploymentConfig={"BlueGreenUpdatePolicy": {}})
+
+
+async def test_a_failed_endpoint_tells_why(door: Door) -> None:
+    door.world.images.known = set()
+    await door.endpoint()
+    await door.world.settle()
+    described = await door("DescribeEndpoint", EndpointName="Ep")
+    assert described["EndpointStatus"] == "Failed"
+    assert described["FailureReason"].startswith(f'No image is known for "{IMAGE}"')
+    assert "ProductionVariants" not in described
+    (listed,) = (await door("ListEndpoints", StatusEquals="Failed"))["Endpoints"]
+    assert listed["EndpointName"] == "Ep"
+
+
+async def test_lists_default_to_ten_newest_first(door: Door) -> None:
+    for number in range(12):
+        await door.model(f"m{number:02}")
+        door.world.clock.advance(60)
+    first = await door("ListModels")
+    assert [it["ModelName"] for it in first["Models"]] == [f"m{number:02}" for number in range(11, 1, -1)]
+    rest = await door("ListModels", NextToken=first["NextToken"])
+    assert [it["ModelName"] for it in rest["Models"]] == ["m01", "m00"]
+    assert "NextToken" not in rest
+    by_name = await door("ListModels", SortBy="Name", SortOrder="Ascending", MaxResults=1, NameContains="1")
+    assert [it["ModelName"] for it in by_name["Models"]] == ["m01"]
+    third = (await door("DescribeModel", ModelName="m03"))["CreationTime"]
+    older = await door("ListModels", CreationTimeBefore=third)
+    assert [it["ModelName"] for it in older["Models"]] == ["m02", "m01", "m00"]
+    newer = await door("ListModels", CreationTimeAfter=third, MaxResults=100)
+    assert len(newer["Models"]) == 8
+
+
+async def test_tags(door: Door) -> None:
+    await door.model()
+    arn = (await door("DescribeModel", ModelName="m"))["ModelArn"]
+    assert await door("AddTags", ResourceArn=arn, Tags=[{"Key": "a", "Value": "1"}]) == {"Tags": [{"Key": "a", "Value": "1"}]}
+    assert await door("DeleteTags", ResourceArn=arn, TagKeys=["a"]) == {}
+    assert await door("ListTags", ResourceArn=arn, MaxResults=50) == {"Tags": []}
+    with pytest.raises(InvalidRequest, match="NextToken"):
+        await door("ListTags", ResourceArn=arn, NextToken="x")
+
+
+def test_every_operation_is_one_of_sagemakers(door: Door) -> None:
+    assert set(door.service.operations) <= set(SPEC.operation_names)
