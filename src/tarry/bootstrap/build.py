@@ -151,9 +151,9 @@ async def _build(settings: Settings, directory: DataDirectory, scope: Scope, pub
     settlement = Settlement(queue, objects, clock, metrics)
     slots = Slots(store, queue, Worker(queue, objects, models, settlement), models, clock, wakeups)
     services = {
-        "sagemaker": sagemaker_service(Commands(store, clock, ids, scope, wakeups), scope),
+        "sagemaker": sagemaker_service(Commands(store, clock, ids, scope, wakeups)),
         "sagemaker-runtime": sagemaker_runtime_service(Intake(endpoints, queue, clock, ids), endpoints),
-        "s3": s3_service(buckets, scope, clock),
+        "s3": s3_service(buckets, scope),
         "sns": sns_service(topics, subscriptions),
         "sts": sts_service(),
     }
@@ -181,9 +181,9 @@ def all_services() -> Mapping[str, Service]:
     """The services with their operations but nothing behind them: for the compatibility page."""
     nothing = cast("Any", None)
     return {
-        "sagemaker": sagemaker_service(nothing, nothing),
+        "sagemaker": sagemaker_service(nothing),
         "sagemaker-runtime": sagemaker_runtime_service(nothing, nothing),
-        "s3": s3_service(nothing, nothing, nothing),
+        "s3": s3_service(nothing, nothing),
         "sns": sns_service(nothing, nothing),
         "sts": sts_service(),
     }

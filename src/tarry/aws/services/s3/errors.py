@@ -147,15 +147,6 @@ def _checksum_mismatch(error: core.ChecksumMismatch, _: Params) -> AwsError:
     return AwsError(code="BadDigest", message=message, status=400)
 
 
-def _throttled(_: core.Throttled, __: Params) -> AwsError:
-    return AwsError(code="SlowDown", message="Please reduce your request rate.", status=503, fault="Receiver")
-
-
-def _storage_full(error: core.StorageFull, _: Params) -> AwsError:
-    # OURS: S3 never runs out of room. 507 is HTTP's word for it, and unlike 503 no client tries it again at once.
-    return AwsError(code="InsufficientStorage", message=str(error), status=507, fault="Receiver")
-
-
 _TABLE: Mapping[type[core.TarryError], _Row] = {
     core.BucketNotFound: _bucket_not_found,
     core.ObjectNotFound: lambda _, params: no_such_key(params.get("Key", "")),
@@ -173,8 +164,6 @@ _TABLE: Mapping[type[core.TarryError], _Row] = {
     core.EntityTooSmall: _entity_too_small,
     core.ChecksumMismatch: _checksum_mismatch,
     core.InvalidRequest: lambda error, _: invalid_request(str(error)),
-    core.Throttled: _throttled,
-    core.StorageFull: _storage_full,
 }
 
 
