@@ -107,9 +107,16 @@ async def test_missing_components_on_s3(piece: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", ALL)
-async def test_two_credentials_are_none(protocol: Family) -> None:
-    error = await refused(with_authorization(signed(protocol), "SignedHeaders=", "Credential=x, SignedHeaders="), protocol)
+async def test_two_credentials_are_none_even_if_they_are_alike(protocol: Family) -> None:
+    request = signed(protocol)
+    credential = header_of(request, b"authorization").decode().partition(" ")[2].partition(",")[0]
+    error = await refused(with_authorization(request, "SignedHeaders=", f"{credential}, SignedHeaders="), protocol)
     assert error.code in {"IncompleteSignatureException", "IncompleteSignature", "AuthorizationHeaderMalformed"}
+
+
+async def test_a_fourth_component_on_s3() -> None:
+    error = await refused(with_authorization(sign(Sent()), "SignedHeaders=", "Other=1, SignedHeaders="), "rest-xml")
+    assert_s3(error, "AuthorizationHeaderMalformed", 400)
 
 
 @pytest.mark.parametrize("protocol", PLAIN)
