@@ -46,7 +46,7 @@ _BODILESS = frozenset({204, 304})
 class App:
     """The door. ``ready`` is what ``GET /health`` tells: set it after the start, clear it before the drain."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a constructor connects what the layers below offer
         self,
         *,
         services: Mapping[str, Service],
@@ -102,8 +102,8 @@ class App:
         media_type = _MEDIA_TYPES.get(suffix, "text/plain; charset=utf-8")
         try:
             return Answer(status=200, headers={"Content-Type": media_type}, body=await page())
-        except Exception as error:  # noqa: BLE001 - a page that fails is told as such, and logged
-            log.error("page failed", path=request.raw_path.decode("latin-1"), exc_info=error)
+        except Exception:
+            log.exception("page failed", path=request.raw_path.decode("latin-1"))
             return _text(500, "This page failed.")
 
     def _request(self, scope: ASGIScope) -> Request:
@@ -199,8 +199,8 @@ async def _send_stream(stream: Any, head: bool, reader: BodyReader, receive: Rec
         await send({"type": "http.response.body", "body": b""})
     except TimeoutError:
         log.info("client takes no bytes", seconds=SEND_S_MAX)
-    except Exception as error:  # noqa: BLE001 - the status is sent already: only cutting the connection can tell, and the log
-        log.error("answer broke off", exc_info=error)
+    except Exception:  # the status is sent already: only cutting the connection can tell, and the log
+        log.exception("answer broke off")
     finally:
         if gone is not None:
             gone.cancel()

@@ -12,7 +12,7 @@ def sts_service() -> Service:
     return Service(name="sts", operations={"GetCallerIdentity": get_caller_identity})
 
 
-async def get_caller_identity(call: Call, params: Params) -> Mapping[str, Any]:  # noqa: ARG001
+async def get_caller_identity(call: Call, params: Params) -> Mapping[str, Any]:
     """The account, the principal's ARN, and an id of the principal: ours is the access key's, which is unique."""
     if call.caller is None:
         raise Bug("GetCallerIdentity is never let through without a signature.")
