@@ -249,7 +249,10 @@ async def test_an_update_starts_the_new_before_the_old_drains(world: World) -> N
     world.store.records[work] = replace(world.store.records[work], state=InvocationState.COMPLETED, instance_id=None)
     await world.pass_time(2)
     assert world.engine.stopped == [old.id]
-    assert {it.state for it in world.deployments()} == {DeploymentState.ACTIVE, DeploymentState.STOPPED}
+    assert [(it.generation, it.state) for it in world.deployments()] == [
+        (1, DeploymentState.STOPPED),
+        (2, DeploymentState.ACTIVE),
+    ]
 
 
 async def test_a_failed_update_goes_on_with_the_old(world: World) -> None:

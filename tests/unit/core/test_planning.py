@@ -152,6 +152,10 @@ CASES = {
         (StopInstance("i3"), DrainInstance("i2")),
     ),
     "capacities end when reached": (view(ACTIVE, row("i"), status=E.UPDATING, routing=ALL_TO_A), (EndUpdate(None),)),
+    "not before the topics are tested again": (
+        view(replace(TOLD, state=D.ACTIVE), row("i"), status=E.UPDATING, routing=ALL_TO_A),
+        (TestTopics("d1"),),
+    ),
     "and tell of topics": (
         view(replace(ACTIVE, failure_reason="no topic"), row("i"), status=E.UPDATING, routing=ALL_TO_A),
         (EndUpdate("no topic"),),
@@ -184,6 +188,21 @@ CASES = {
             attended=frozenset({"i"}),
         ),
         (ForgetInstance("s"), ForgetInstance("f")),
+    ),
+    "failures since an update began are kept until it ends, however long each start takes": (
+        view(
+            ACTIVE,
+            row("i", S.STARTING),
+            row("f", S.FAILED, ended_at_us=NOW_US - (CRASH_WINDOW_S + 1) * 1_000_000),
+            routing=Routing(id="e"),
+            status=E.UPDATING,
+            attended=frozenset({"i"}),
+        ),
+        (),
+    ),
+    "an old deployment is over only after the rows of what is gone": (
+        view(OLD, ACTIVE, row("o", of="d0"), row("i"), routing=ALL_TO_A, attended=frozenset({"i"})),
+        (StopInstance("o"),),
     ),
     "after a restart, what is gone is replaced at once": (
         view(ACTIVE, row("i"), routing=ALL_TO_A, attended=frozenset()),
