@@ -349,8 +349,9 @@ class Engine(Protocol):
     async def start(self, spec: InstanceSpec) -> str:
         """Prepare the image's environment and the model data, start the container, return the base URL of its server.
 
-        Returns as soon as the process runs: health is the caller's business. Repeating it for a running instance returns the
-        same address. Cancelling it leaves nothing behind. Errors: ImageNotFound, ImageBroken, ModelDataError, InstanceStartError.
+        Returns as soon as the instance itself listens on that address, or has ended (``observe`` tells): health is the caller's
+        business. Repeating it for a running instance returns the same address. Cancelling it leaves nothing behind.
+        Errors: ImageNotFound, ImageBroken, ModelDataError, InstanceStartError.
         """
         ...
 

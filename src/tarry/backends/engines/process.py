@@ -166,6 +166,8 @@ class ProcessEngine:
 
     async def _spawn(self, spec: InstanceSpec, image: PreparedImage, home: Path, port: int) -> _Running:
         token = f"{self._token}/{spec.instance_id}"
+        if bad := [name for name, value in spec.environment.items() if "\0" in name + value or "=" in name or not name]:
+            raise InstanceStartError(f"The variable {bad[0]!r} of the model's Environment cannot be handed to a process.")
         output = self._logs.open(spec.endpoint_name, spec.variant_name, spec.instance_id)
         try:
             process = await asyncio.create_subprocess_exec(
@@ -173,8 +175,6 @@ class ProcessEngine:
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
                 cwd=home / "home", env=self._environment(spec, image, home, port), start_new_session=True,
             )  # fmt: skip
-        except ValueError as error:  # a NUL byte
-            raise InstanceStartError(f"The Environment of the model cannot be handed to a process: {error}.") from error
         finally:
             os.close(output)
         watch = asyncio.create_task(_end_orphans(process, token), name=f"watch {spec.instance_id}")

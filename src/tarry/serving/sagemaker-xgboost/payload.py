@@ -4,6 +4,7 @@ Small parsers of our own: the library reads such text only from files, and shift
 """
 
 import csv
+import io
 
 import numpy
 import scipy.sparse
@@ -12,6 +13,7 @@ CSV = ("text/csv",)
 LIBSVM = ("text/libsvm", "text/x-libsvm")
 SHORT_NAMES = {"csv": "text/csv", "libsvm": "text/libsvm"}
 INDEX_MAX = 2**31 - 2
+BLOCK_LINES = 1000
 
 
 class NotAccepted(Exception):
@@ -34,9 +36,9 @@ def parse(body, content_type, columns):
     Raises NotAccepted for text that is not what it is said to be.
     """
     form = "csv" if content_type in CSV else "libsvm"
+    lines = io.TextIOWrapper(io.BytesIO(body), "utf-8-sig")
     try:
-        text = body.decode("utf-8-sig").strip()
-        return parse_csv(text) if form == "csv" else parse_libsvm(text, columns)
+        return parse_csv(lines) if form == "csv" else parse_libsvm(lines, columns)
     except (ValueError, OverflowError) as error:
         # AWS: the beginning of the text that the container answers with (sagemaker-xgboost-container, 0.90-1).
         raise NotAccepted(
@@ -44,15 +46,31 @@ def parse(body, content_type, columns):
         ) from error
 
 
-def parse_csv(text):
-    """Dense rows of numbers, without a label; an empty cell is a missing value."""
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    delimiter = delimiter_of(lines[0]) if lines else ","
-    rows = [[cell.strip() or "nan" for cell in line.split(delimiter)] for line in lines]
-    width = len(rows[0]) if rows else 0
-    for number, row in enumerate(rows, 1):
+def parse_csv(lines):
+    """Dense rows of numbers, without a label; an empty cell is a missing value.
+
+    In blocks: numpy keeps Python's lock while it converts, and a ping must get through in between.
+    """
+    blocks, block, delimiter, width = [], [], None, 0
+    for number, line in enumerate(lines, 1):
+        line = line.strip("\r\n ")
+        if not line:
+            continue
+        if delimiter is None:
+            delimiter = delimiter_of(line)
+            width = len(line.split(delimiter))
+        row = [cell.strip() or "nan" for cell in line.split(delimiter)]
         if len(row) != width:
-            raise ValueError(f"line {number} has {len(row)} values, line 1 has {width}")
+            raise ValueError(f"line {number} has {len(row)} values, the first line has {width}")
+        block.append(row)
+        if len(block) == BLOCK_LINES:
+            blocks.append(numbers(block))
+            block = []
+    blocks.append(numbers(block) if block else numpy.empty((0, width), numpy.float32))
+    return numpy.concatenate(blocks)
+
+
+def numbers(rows):
     return numpy.array(rows, dtype=object).astype(numpy.float32)
 
 
@@ -66,11 +84,14 @@ def delimiter_of(line):
         return ","
 
 
-def parse_libsvm(text, columns):
+def parse_libsvm(lines, columns):
     """Sparse rows ``[label] index:value ...``; the indices are columns as they stand, and what is absent is missing."""
     values, indices, starts = [], [], [0]
-    for number, line in enumerate(text.split("\n"), 1):
-        for token in line.split("#", 1)[0].split():
+    for number, line in enumerate(lines, 1):
+        tokens = line.split("#", 1)[0].split()
+        if not tokens:
+            continue
+        for token in tokens:
             index, colon, value = token.partition(":")
             if index == "qid":
                 continue
