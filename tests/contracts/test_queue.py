@@ -526,7 +526,7 @@ async def test_what_waits_on_a_deleted_endpoint_is_ended(case: Case, status: End
     await case.change_endpoint(status)
     first = await case.queue.reap(1)
     second = await case.queue.reap(10)
-    assert ids_of([*first.overdue, *second.overdue]) == ["2", "3"]
+    assert sorted(ids_of([*first.overdue, *second.overdue])) == ["2", "3"]
     assert {claim.overdue for claim in (*first.overdue, *second.overdue)} == {Overdue.ENDPOINT_DELETED}
     await case.queue.release(held.lease, lost=False)
     (third,) = (await case.queue.reap(10)).overdue
@@ -565,16 +565,16 @@ async def test_every_step_from_every_state_is_in_the_table(case: Case, state: In
     if state is S.PUBLISHING and case.in_one_commit:
         pytest.skip("nothing rests in Publishing")
     claim = await _in_state(case, state)
-    wanted: list[Callable[[], Awaitable[object]]] = [
+    steps: list[Callable[[], Awaitable[object]]] = [
         lambda: case.queue.finish("x"),
         lambda: case.claim(5),
         lambda: case.queue.release(claim.lease, lost=True),
         lambda: case.queue.renew([claim.lease]),
         *(lambda end=end: case.queue.decide(claim.lease, make.decision("x", end)) for end in sorted(TERMINAL)),
         lambda: _late_reap(case),
-    ][step]
+    ]
     try:
-        await wanted()
+        await steps[step]()
     except LeaseLost:
         assert await case.state("x") is state
     after = await case.state("x")
@@ -625,6 +625,9 @@ async def test_records_are_found_by_state_endpoint_and_instance(case: Case) -> N
     assert await found(instance_id="i") == ["2"]
     assert await found(instance_id=["i", "j"], endpoint_id="endpoint-e", state=["Running", "Publishing"]) == ["2"]
     assert await found(endpoint_id="other") == []
+    assert await found(limit=2) == ["1", "2"]
+    assert await found(state=["Completed", "Running"], limit=1) == ["1"]
+    assert await found(state=["Running", "Queued"], endpoint_id="endpoint-e", limit=9) == ["2", "3"]
     assert await found(state=[]) == []
     with pytest.raises(Bug):
         await found(bucket="1")

@@ -184,6 +184,8 @@ async def test_find_by_indexed_fields(store: Store) -> None:
     assert await store.find(Instance, state=[InstanceState.IN_SERVICE, InstanceState.FAILED]) == [one, three]
     assert await store.find(Instance, endpoint_id="endpoint-e", deployment_id="d2", state="Pending") == [two]
     assert await store.find(Instance, state=[]) == []
+    assert await store.find(Instance, limit=2) == [one, two]
+    assert await store.find(Instance, limit=0, endpoint_id="endpoint-e") == []
     await store.apply(Add(make.deployment()), Add(make.deployment("d2", state=DeploymentState.FAILED)))
     assert [d.id for d in await store.find(Deployment, endpoint_id="endpoint-e", state="Failed")] == ["d2"]
     assert await store.find(InvocationRecord, endpoint_id="endpoint-e", state=["Queued", "Running"], instance_id="1") == []

@@ -143,7 +143,7 @@ invocation = Table(
     _partial("ix_invocation_lost", "lost_attempts", where=f"{QUEUED} AND lost_attempts > 0"),
     _partial("ix_invocation_lease", "lease_expires_at_us", where=HELD),
     _partial("ix_invocation_owner", "lease_owner", where=HELD),
-    Index("ix_invocation_endpoint_id", "endpoint_id"),
+    Index("ix_invocation_endpoint_id_state", "endpoint_id", "state"),
 )
 
 invocation_body = Table(

@@ -143,7 +143,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list of tables is long
         sqlite_where=sa.text("state = 'Queued'"),
         postgresql_where=sa.text("state = 'Queued'"),
     )
-    op.create_index("ix_invocation_endpoint_id", "invocation", ["endpoint_id"], unique=False)
+    op.create_index("ix_invocation_endpoint_id_state", "invocation", ["endpoint_id", "state"], unique=False)
     op.create_index(
         "ix_invocation_expiry",
         "invocation",

@@ -1,0 +1,60 @@
+"""What ports.Keyring promises, held against SQL and the fake."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tarry.backends.database.keyring import SqlKeyring
+from tarry.backends.database.schema import metadata
+from tarry.backends.database.transactions import Database
+from tarry.core.errors import AlreadyExists
+from tarry.core.keys import AccessKey
+from tarry.ports import Keyring
+from tarry.testing.keyring import FakeKeyring
+
+KEY = AccessKey(id="AKIA1", secret="s3cr3t/+=", name="Ädmin", principal_arn="arn:aws:iam::123456789012:user/a", created_at_us=1)
+
+
+@pytest.fixture(params=["sql", "fake"])
+async def keyring(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Keyring]:
+    if request.param == "fake":
+        yield FakeKeyring()
+        return
+    database = await Database.open(tmp_path / "tarry.db", create=metadata)
+    try:
+        yield SqlKeyring(database)
+    finally:
+        await database.close()
+
+
+async def test_a_key_is_kept_until_it_is_revoked(keyring: Keyring) -> None:
+    assert await keyring.get(KEY.id) is None
+    await keyring.add(KEY)
+    for _ in range(2):
+        assert await keyring.get(KEY.id) == KEY
+    assert await keyring.get("akia1") is None
+    for _ in range(2):
+        await keyring.revoke(KEY.id)
+        assert await keyring.get(KEY.id) is None
+    await keyring.add(replace(KEY, secret="new"))
+    assert await keyring.get(KEY.id) == replace(KEY, secret="new")
+
+
+async def test_an_id_is_taken_once_and_the_error_keeps_the_secret(keyring: Keyring) -> None:
+    await keyring.add(KEY)
+    with pytest.raises(AlreadyExists) as caught:
+        await keyring.add(replace(KEY, secret="hunter2"))
+    assert "hunter2" not in repr(caught.value) + repr(caught.value.__cause__)
+    assert await keyring.get(KEY.id) == KEY
+    same = [replace(KEY, id="AKIA2", name=str(n)) for n in range(5)]
+    results = await asyncio.gather(*(keyring.add(key) for key in same), return_exceptions=True)
+    assert [type(result) for result in results].count(AlreadyExists) == 4
+
+
+async def test_odd_ids_are_unknown_ids(keyring: Keyring) -> None:
+    for odd in ("", "'", "%", "A" * 10_000, "é\x00"):
+        assert await keyring.get(odd) is None
+        await keyring.revoke(odd)
