@@ -7,11 +7,10 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import aiohttp
-from tests.support.server_process import STUB_IMAGES, ServerProcess
+from tests.support.server_process import STUB_IMAGE, ServerProcess
 
 from bench import deploy
 from bench.signed import Signed, sign_invocations
@@ -72,9 +71,7 @@ async def _ended(connection: sqlite3.Connection, invocation_id: str) -> float:
 
 async def _direct(calls: int) -> dict[str, Any]:
     environ = {"PATH": os.environ["PATH"], "SAGEMAKER_BIND_TO_PORT": str(PORT)}
-    process = subprocess.Popen(
-        [sys.executable, str(Path(STUB_IMAGES) / "stub" / "serve.py")], env=environ, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([sys.executable, str(STUB_IMAGE / "serve.py")], env=environ, stderr=subprocess.DEVNULL)
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{PORT}") as session:
             await _until_healthy(session)

@@ -17,7 +17,7 @@ def _deploy(server: ServerProcess, topics: dict[str, str]) -> None:
     sagemaker.create_model(
         ModelName="stub",
         ExecutionRoleArn="arn:aws:iam::123456789012:role/test",
-        PrimaryContainer={"Image": "stub:1", "Environment": {"STUB_SLEEP_S": "0.05"}},
+        PrimaryContainer={"Image": "stub:1", "Environment": {"STUB_DEFAULT": '{"sleep": 0.05}'}},
     )
     sagemaker.create_endpoint_config(
         EndpointConfigName="stub",

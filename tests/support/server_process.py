@@ -1,6 +1,7 @@
 """A real `tarry serve` process for journeys and benchmarks: started, killed, started again on the same directory."""
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from botocore.config import Config
 from tarry.bootstrap.directory import DataDirectory
 
 START_S_MAX = 60
-STUB_IMAGES = Path(__file__).parent / "images"
+STUB_IMAGE = Path(__file__).parent / "images" / "stub"
 
 
 class ServerProcess:
@@ -33,13 +34,16 @@ class ServerProcess:
         """Start and wait until it is ready; AssertionError with its log if it does not become so."""
         with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
             ready.bind(f"{directory}/ready")
-            ready.settimeout(START_S_MAX)
             self.process = self._spawn({"NOTIFY_SOCKET": f"{directory}/ready"})
+            ended = os.pidfd_open(self.process.pid)
             try:
-                assert ready.recv(64).startswith(b"READY=1")
-            except TimeoutError:
+                said, _, _ = select.select([ready, ended], [], [], START_S_MAX)
+            finally:
+                os.close(ended)
+            if ready not in said:
                 self.kill()
-                raise AssertionError(f"not ready within {START_S_MAX} s:\n{self.log.read_text()}") from None
+                raise AssertionError(f"not ready within {START_S_MAX} s, or ended:\n{self.log.read_text()}")
+            assert ready.recv(64).startswith(b"READY=1")
         return self
 
     def run_to_end(self) -> tuple[int, str]:
@@ -91,7 +95,7 @@ class ServerProcess:
 
     def _spawn(self, extra: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TARRY_"))}
-        environ |= {"TARRY_IMAGES__DIRECTORIES": f'["{STUB_IMAGES}"]', **self.settings, **extra}
+        environ |= {"TARRY_IMAGES__DIRECTORIES": f'["{STUB_IMAGE}"]', **self.settings, **extra}
         command: Sequence[str] = (
             sys.executable,
             "-m",

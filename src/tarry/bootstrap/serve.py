@@ -68,10 +68,11 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         tarry.start()
         serving = asyncio.create_task(http.serve(sockets=[listener]), name="http")
         directory.write_server(info)
-        tarry.ready = True
+        tarry.app.ready = True
         _notify_supervisor("READY=1")
         _say_ready(info, settings)
-        await asyncio.wait({serving, signals.first_task, tarry.failed}, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {serving, signals.first_task, tarry.failed}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         await _stop(settings, tarry, http, serving, signals)
     finally:
         await tarry.close()
@@ -82,12 +83,13 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
 async def _stop(
     settings: Settings, tarry: Tarry, http: uvicorn.Server, serving: "asyncio.Task[None]", signals: "_Signals"
 ) -> None:
-    tarry.ready = False
+    tarry.app.ready = False
     _notify_supervisor("STOPPING=1")
     http.should_exit = True
     log.info("stopping", drain_timeout_s=settings.server.drain_timeout_s)
     drain = asyncio.create_task(tarry.drain(settings.server.drain_timeout_s))
-    await asyncio.wait({drain, signals.second_task}, return_when=asyncio.FIRST_COMPLETED)
+    ends: set[asyncio.Future[Any]] = {drain, signals.second_task}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if not drain.done():
         await tarry.drain(0.0)
     returned = await drain

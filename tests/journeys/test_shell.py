@@ -1,0 +1,101 @@
+"""The contract with the shell: flags, files, exit codes, signals."""
+
+import json
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from tests.support.server_process import ServerProcess
+
+
+def _env_lines(server: ServerProcess) -> dict[str, str]:
+    command = [sys.executable, "-m", "tarry", "env", "--data-dir", str(server.data_dir)]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    shell = subprocess.run(["sh", "-c", f"{lines}\nenv -0"], check=True, capture_output=True, text=True, env={"AWS_PROFILE": "x"})
+    return dict(line.split("=", 1) for line in shell.stdout.split("\0") if "=" in line)
+
+
+def test_health_needs_no_signature(server: ServerProcess) -> None:
+    with urllib.request.urlopen(f"{server.url}/health", timeout=5) as answer:
+        assert answer.status == 200
+
+
+def test_env_points_an_unmodified_program_at_the_server(server: ServerProcess) -> None:
+    environ = _env_lines(server)
+    assert environ["AWS_ENDPOINT_URL"] == server.url
+    assert environ["AWS_DEFAULT_REGION"] == environ["AWS_REGION"] == "us-east-1"
+    assert "AWS_PROFILE" not in environ
+    assert Path(environ["AWS_DATA_PATH"]).is_dir()
+    program = "import boto3; print(boto3.client('sts').get_caller_identity()['Account'])"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environ)
+    assert done.stdout.strip() == "123456789012"
+
+
+def test_the_directory_is_private(server: ServerProcess) -> None:
+    assert stat.S_IMODE(server.data_dir.stat().st_mode) == 0o700
+    for name in ("credentials", "tarry.db", "server.json"):
+        assert stat.S_IMODE((server.data_dir / name).stat().st_mode) == 0o600
+    info = json.loads((server.data_dir / "server.json").read_text())
+    assert server.process is not None
+    assert (info["url"], info["pid"]) == (server.url, server.process.pid)
+
+
+def test_a_second_server_on_the_directory_is_refused(server: ServerProcess) -> None:
+    code, said = ServerProcess(server.data_dir).run_to_end()
+    assert code == 1
+    assert server.process is not None
+    assert f"process {server.process.pid}" in said
+    assert "Traceback" not in said
+
+
+def test_a_taken_port_is_refused(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, said = ServerProcess(tmp_path / "data", "--port", str(taken.getsockname()[1])).run_to_end()
+    assert code == 1
+    assert "--port" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("flag", "other"), [("--region", "eu-west-1"), ("--account-id", "999999999999")])
+def test_another_scope_is_refused_with_both_values(tmp_path: Path, flag: str, other: str) -> None:
+    server = ServerProcess(tmp_path / "data").start()
+    assert server.stop() == 0
+    code, said = ServerProcess(tmp_path / "data", flag, other).run_to_end()
+    assert code == 1
+    assert other in said
+    assert ("us-east-1" if flag == "--region" else "123456789012") in said
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "data").start()
+    assert server.stop() == 0
+    with sqlite3.connect(tmp_path / "data" / "tarry.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    code, said = ServerProcess(tmp_path / "data").run_to_end()
+    assert code == 1
+    assert "9999" in said
+    assert "Traceback" not in said
+
+
+def test_a_misspelt_setting_is_refused(tmp_path: Path) -> None:
+    code, said = ServerProcess(tmp_path / "data", settings={"TARRY_SERVER__PROT": "1"}).run_to_end()
+    assert code == 1
+    assert "server.prot" in said
+
+
+def test_a_stop_leaves_no_process_and_no_server_file(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "data").start()
+    assert server.stop() == 0
+    assert not (tmp_path / "data" / "server.json").exists()
+    command = [sys.executable, "-m", "tarry", "env", "--data-dir", str(tmp_path / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "tarry serve" in done.stderr
