@@ -136,11 +136,14 @@ class Actions:
 
     def _moved(self, endpoint: Endpoint, status: EndpointStatus, reason: str | None) -> Endpoint:
         require_transition(endpoint.status, status)
-        log.info("an endpoint changes", endpoint=endpoint.name, before=endpoint.status, after=status, reason=reason)
         return replace(endpoint, status=status, failure_reason=reason, modified_at_us=self._clock.now_us())
 
     async def _apply(self, view: EndpointView, *changes: Change) -> None:
         await self._store.apply(*changes)
+        for change in changes:
+            if isinstance(change.entity, Endpoint):
+                before, after = view.endpoint.status, change.entity
+                log.info("endpoint", name=after.name, before=before, after=after.status, reason=after.failure_reason)
         self._wakeups.notify(CHANNEL_ENDPOINTS)
         self._wakeups.notify(channel_queue(view.endpoint.id))
 
