@@ -3,6 +3,7 @@
 Pure but for the key lookup: time and keys are given. Whatever bytes come, the answer is a Verified or an AwsError.
 """
 
+from collections.abc import Set as AbstractSet
 from urllib.parse import unquote
 
 from tarry.aws.auth.canonical import canonical_headers, split_query
@@ -42,7 +43,7 @@ async def authenticate(  # one value each for what came, who may sign, where and
     )
     names = {name for name, _ in case.pairs}
     v4_query = not _V4_PARAMETERS.isdisjoint(names)
-    v2_query = case.s3 and not _V2_PARAMETERS.isdisjoint(names)
+    v2_query = case.s3 and _is_v2(names)
     authorization = case.header(b"authorization")
     if authorization:
         if v4_query or v2_query:
@@ -80,21 +81,24 @@ def claimed_service(request: RawRequest) -> str | None:
     The service of the credential scope; ``s3`` for the forms of V2 signatures; None where there is no such claim (unsigned,
     or too malformed to read). Never raises.
     """
-    for name, value in request.headers:
-        if name.lower() == b"authorization":
-            return _service_of_header(value.decode("utf-8", "replace"))
-    names: dict[bytes, bytes] = {}
-    for parameter, encoded in split_query(request.raw_query):
-        names.setdefault(parameter, encoded)
-    if b"X-Amz-Credential" in names:
-        return _service_of_credential(unquote(names[b"X-Amz-Credential"].decode("utf-8", "replace")))
-    if not _V2_PARAMETERS.isdisjoint(names) and b"SignatureVersion" not in names:
-        return "s3"
-    return None
+    values = [value for name, value in request.headers if name.lower() == b"authorization"]
+    if authorization := b",".join(b" ".join(value.split()) for value in values):
+        return _service_of_header(authorization.decode("utf-8", "replace"))
+    parameters: dict[bytes, bytes] = {}
+    for name, value in split_query(request.raw_query):
+        parameters.setdefault(name, value)
+    if b"X-Amz-Credential" in parameters:
+        return _service_of_credential(unquote(parameters[b"X-Amz-Credential"].decode("utf-8", "replace")))
+    return "s3" if _is_v2(parameters.keys()) else None
+
+
+def _is_v2(names: AbstractSet[bytes]) -> bool:
+    """Whether a query is signed with S3's V2; the V2 of Query services has a SignatureVersion, and is not served."""
+    return not _V2_PARAMETERS.isdisjoint(names) and b"SignatureVersion" not in names
 
 
 def _service_of_header(authorization: str) -> str | None:
-    scheme, _, rest = authorization.strip().partition(" ")
+    scheme, _, rest = authorization.partition(" ")
     if scheme == "AWS":
         return "s3"
     if not scheme.startswith("AWS4-"):

@@ -31,10 +31,13 @@ def split_query(raw_query: bytes) -> QueryPairs:
 
 
 def decoded_query(pairs: QueryPairs) -> dict[str, str]:
-    """Parameters by name; of repeated ones the first."""
+    """Values decoded, by name as sent; of repeated ones the first.
+
+    OURS: no client encodes the names of a signature's parameters; an encoded one is another parameter, here and for the router.
+    """
     found: dict[str, str] = {}
     for name, value in pairs:
-        found.setdefault(_text(name), _text(value))
+        found.setdefault(name.decode("latin-1"), _text(value))
     return found
 
 

@@ -277,6 +277,42 @@ def test_the_claimed_service(authorization: bytes | None, query: bytes, expected
     assert claimed_service(request) == expected
 
 
+@pytest.mark.parametrize("blank", [b" ", b"\t", b"   "])
+@pytest.mark.parametrize("cut", [b", Credential", b", SignedHeaders", b", Signature="])
+async def test_the_router_and_the_verifier_read_odd_headers_alike(blank: bytes, cut: bytes) -> None:
+    request = sign(Sent())
+    parts = header_of(request, b"authorization").partition(b" ")[2].split(b", ")
+    value = b"AWS4-HMAC-SHA256" + blank + b", ".join(reversed(parts))
+    first, _, second = value.partition(cut)
+    pair = (
+        [(b"authorization", first), (b"Authorization", cut.removeprefix(b", ") + second)]
+        if second
+        else [(b"Authorization", value)]
+    )
+    odd = with_header(request, b"authorization", None)
+    odd = replace(odd, headers=[*odd.headers, *pair])
+    await verify(odd)
+    assert claimed_service(odd) == "s3"
+
+
+async def test_what_the_router_takes_for_unsigned_is_never_verified() -> None:
+    for signer, old, new in (
+        ("s3-query", b"X-Amz-Credential", b"X-Amz-%43redential"),
+        ("v2-query", b"Signature=", b"SignatureVersion=2&Signature="),
+    ):
+        request = sign(Sent(signer=signer))
+        odd = replace(request, raw_query=request.raw_query.replace(old, new))
+        assert claimed_service(odd) is None
+        with pytest.raises(AwsError):
+            await verify(odd)
+
+
+async def test_an_empty_authorization_header_is_none() -> None:
+    request = with_header(sign(Sent(signer="s3-query")), b"authorization", b"")
+    assert claimed_service(request) == "s3"
+    await verify(request)
+
+
 async def test_an_http_date_stands_in_for_x_amz_date() -> None:
     request = sign(Sent(headers={"Date": "x"}))
     assert not any(name == b"x-amz-date" for name, _ in request.headers)
