@@ -15,7 +15,8 @@ from tarry.aws.request import Request
 from tarry.aws.specs import OperationModel, Spec
 
 COPY_SOURCE = "x-amz-copy-source"
-_SIGNING = frozenset({"Signature", "Expires", "AWSAccessKeyId"})
+_SIGNING = frozenset({"Signature", "Expires", "AWSAccessKeyId", "content-md5", "content-type"})
+"""What V2 presigned URLs have in their query; botocore repeats two signed headers there (the headers themselves count)."""
 _PREFERRED_NOT = frozenset({"ListDirectoryBuckets", "WriteGetObjectResponse"})
 """Operations of other kinds of host names, which share their request line with one of ours."""
 
