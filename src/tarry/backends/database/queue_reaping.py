@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, case, func, literal_column, select, update
+from sqlalchemy import Connection, Select, bindparam, case, literal_column, select, update
 
 from tarry.backends.database.queue_claims import Taker, take
 from tarry.backends.database.queue_decisions import read_decision
@@ -23,9 +23,7 @@ from tarry.core.invocation import LOST_ATTEMPTS_MAX, InvocationState
 from tarry.ports import Claim, Overdue, Reaped
 
 _ended = invocation.c.lease_expires_at_us <= bindparam("now_us")
-_ABANDONED = (
-    select(invocation.c.endpoint_id, func.count()).where(HELD_ROWS, RUNNING_ROWS, _ended).group_by(invocation.c.endpoint_id)
-)
+_ABANDONED = select(invocation.c.endpoint_id).where(HELD_ROWS, RUNNING_ROWS, _ended)
 _PUT_BACK = (
     update(invocation)
     .where(HELD_ROWS, RUNNING_ROWS, _ended)
@@ -94,10 +92,9 @@ def reap(connection: Connection, terms: LeaseTerms, limit: int) -> Swept:
 
 
 def _put_back(connection: Connection, now: dict[str, int]) -> tuple[str, ...]:
-    abandoned = connection.execute(_ABANDONED, now).all()
+    abandoned = list(connection.execute(_ABANDONED, now).scalars())
     if not abandoned:
         return ()
     connection.execute(_PUT_BACK, now)
-    for endpoint_id, count in abandoned:
-        count_queued(connection, [endpoint_id], count)
-    return tuple(endpoint_id for endpoint_id, _ in abandoned)
+    count_queued(connection, abandoned, 1)
+    return tuple(sorted(set(abandoned)))

@@ -1,0 +1,199 @@
+"""What the queue's contract cannot see: plans, commits, counters, and what is left in the tables."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, func, insert, select, text
+from tests.support import entities as make
+
+from tarry.backends.database.queue import SqlInvocationQueue
+from tarry.backends.database.queue_decisions import decided_handles
+from tarry.backends.database.queue_rows import LeaseTerms, next_epoch
+from tarry.backends.database.schema import backlog, decision, invocation, invocation_body
+from tarry.backends.database.store import SqlStore
+from tarry.backends.database.transactions import Database
+from tarry.core.errors import EndpointNotFound
+from tarry.core.invocation import InvocationRecord, InvocationState
+from tarry.ports import Add
+from tarry.testing.clock import FakeClock
+from tarry.testing.ids import FakeIds
+from tarry.testing.wakeups import FakeWakeups
+
+
+@dataclass
+class World:
+    database: Database
+    store: SqlStore
+    queue: SqlInvocationQueue
+    clock: FakeClock
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    database = await Database.open(tmp_path / "tarry.db")  # by migrations: plans depend on the indexes as users have them
+    clock, wakeups = FakeClock(make.NOW_US), FakeWakeups()
+    store = SqlStore(database, wakeups)
+    await store.apply(Add(make.endpoint()), Add(make.instance()), Add(make.routing()))
+    terms = LeaseTerms(clock=clock, ids=FakeIds(), lease_s=30.0, epoch=await next_epoch(database))
+    try:
+        yield World(database, store, SqlInvocationQueue(database, terms, wakeups), clock)
+    finally:
+        await database.close()
+
+
+class Plans:
+    """The query plans of all statements that run while it listens (in the writer's or a reader's thread)."""
+
+    def __init__(self, database: Database) -> None:
+        self._engines = (database._writer_engine, database._reader_engine)
+        self.steps: list[str] = []
+        self._explaining = False
+
+    def __enter__(self) -> "Plans":
+        for engine in self._engines:
+            event.listen(engine, "before_cursor_execute", self._explain)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for engine in self._engines:
+            event.remove(engine, "before_cursor_execute", self._explain)
+
+    def _explain(self, connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
+        driver: Any = connection.connection.dbapi_connection
+        for row in driver.execute("EXPLAIN QUERY PLAN " + statement, parameters[0] if many else parameters):
+            self.steps.append(row[3])
+
+    def scans(self) -> list[str]:
+        return [step for step in self.steps if step.startswith("SCAN")]
+
+
+async def fill(world: World, count: int) -> None:
+    """A long backlog, many ended invocations, and ten that are held."""
+    source = random.Random(1)
+    common = {"endpoint_id": "endpoint-e", "priority": 0, "lost_attempts": 0, "expires_at_us": 2**62, "request": "{}"}
+    rows = [
+        {"id": str(n), "bucket": source.randrange(100), "state": "Completed" if n % 2 else "Queued", "attempts": n % 2, **common}
+        for n in range(count)
+    ]
+    rows[-1] |= {"request": make_request("last"), "state": "Queued", "attempts": 0}
+    rows[0] |= {"request": make_request("first")}
+    await world.database.write(lambda connection: connection.execute(insert(invocation), rows))
+    await world.database.write(lambda c: c.execute(insert(backlog), {"endpoint_id": "endpoint-e", "queued": count // 2}))
+
+
+def make_request(id: str) -> str:
+    from tarry.backends.database.documents import dump
+
+    return dump(make.invocation(id))
+
+
+async def test_nothing_reads_the_backlog_to_find_its_head(world: World) -> None:
+    await fill(world, 100_000)
+    with Plans(world.database) as plans:
+        (claim,) = await world.queue.claim(make.instance(), 1)
+        assert claim.invocation.id == "first"
+        claim_steps = list(plans.steps)
+        plans.steps.clear()
+        await world.queue.put(make.invocation("new"), None)
+        await world.queue.renew([claim.lease])
+        await world.queue.reap(10)
+        await world.store.find(InvocationRecord, limit=1, endpoint_id="endpoint-e", state=["Running", "Publishing"])
+        await world.store.find(InvocationRecord, instance_id="i")
+        await world.store.get(InvocationRecord, "0")
+    heads = [step for step in claim_steps if "waiting" in step]
+    assert heads
+    assert all("ix_invocation_claim (endpoint_id=? AND bucket=?)" in step for step in heads), heads
+    scans = [step for step in claim_steps if step.startswith("SCAN")] + plans.scans()
+    assert [step for step in scans if "invocation" in step or step.startswith("SCAN head")] == []
+
+
+async def test_overdue_rows_are_found_by_their_own_indexes(world: World) -> None:
+    with Plans(world.database) as plans:
+        await world.queue.reap(10)
+    used = "\n".join(plans.steps)
+    for index in ("ix_invocation_expiry", "ix_invocation_lost", "ix_invocation_lease"):
+        assert index in used
+    assert plans.scans() == []
+
+
+async def test_concurrent_accepts_share_commits(world: World) -> None:
+    before = world.database.commits
+    await asyncio.gather(*(world.queue.put(make.invocation(str(n)), b"x") for n in range(400)))
+    assert world.database.commits - before <= 20
+
+
+async def test_one_bad_accept_among_many_fails_alone(world: World) -> None:
+    offers = [make.invocation(str(n), endpoint_id="nowhere" if n == 7 else "endpoint-e") for n in range(20)]
+    offers[9] = make.invocation("3")  # the same id a second time
+    results = await asyncio.gather(*(world.queue.put(each, None) for each in offers), return_exceptions=True)
+    assert isinstance(results[7], EndpointNotFound)
+    assert [n for n, result in enumerate(results) if isinstance(result, Exception)] == [7, 9]
+    assert len(await world.queue.claim(make.instance(), 50)) == 18
+
+
+async def test_the_count_of_waiting_rows_is_always_right(world: World) -> None:
+    source = random.Random(2)
+    held = []
+
+    def counts(connection: Connection) -> tuple[int, int]:
+        queued = select(func.count()).select_from(invocation).where(text("state = 'Queued'"))
+        return connection.execute(select(backlog.c.queued)).scalar_one(), connection.execute(queued).scalar_one()
+
+    for n in range(120):
+        match source.randrange(6):
+            case 0 | 1:
+                await asyncio.gather(*(world.queue.put(make.invocation(f"{n}-{k}"), None) for k in range(3)))
+            case 2:
+                held += await world.queue.claim(make.instance(), source.randrange(4))
+            case 3 if held:
+                await world.queue.release(held.pop().lease, lost=bool(source.randrange(2)))
+            case 4 if held:
+                claim = held.pop()
+                await world.queue.decide(claim.lease, make.decision(claim.invocation.id))
+            case 5:
+                world.clock.advance(source.choice([1, 31]))
+                if not await world.queue.renew([claim.lease for claim in held]):
+                    await world.queue.reap(2)
+                else:
+                    held.clear()
+        if n > 10:
+            counted, real = await world.database.read(counts)
+            assert counted == real
+    assert await world.database.read(lambda c: c.execute(select(func.count()).select_from(invocation)).scalar_one()) > 50
+
+
+async def test_an_ended_invocation_leaves_no_bytes_behind(world: World) -> None:
+    await world.queue.put(make.invocation("1", input_location=None), b"body")
+    (claim,) = await world.queue.claim(make.instance(), 1)
+    await world.queue.decide(claim.lease, make.decision("1"))
+    await world.queue.finish("1")
+
+    def left(connection: Connection) -> tuple[Any, Any]:
+        bodies = connection.execute(select(func.count()).select_from(invocation_body)).scalar_one()
+        kept = connection.execute(select(decision.c.staged, decision.c.inline, decision.c.notification)).one()
+        return bodies, tuple(kept)
+
+    assert await world.database.read(left) == (0, (None, None, None))
+
+
+async def test_staged_objects_of_open_decisions_are_named(world: World) -> None:
+    for each in ("inline", "staged", "open"):
+        await world.queue.put(make.invocation(each), None)
+    inline, staged, _ = await world.queue.claim(make.instance(), 3)
+    await world.queue.decide(inline.lease, make.decision("inline"))
+    await world.queue.decide(staged.lease, make.decision("staged", InvocationState.FAILED, inline=None))
+    assert await world.database.read(decided_handles) == {"handle-staged"}
+    await world.queue.finish("staged")
+    assert await world.database.read(decided_handles) == set()
+
+
+async def test_epochs_count_up_over_restarts(tmp_path: Path) -> None:
+    for expected in (1, 2, 3):
+        database = await Database.open(tmp_path / "tarry.db")
+        assert await next_epoch(database) == expected
+        await database.close()
