@@ -50,7 +50,7 @@ class Environments:
     """The virtual environments of all images below one directory; several servers may share it."""
 
     def __init__(self, directory: Path, progress: Progress | None = None) -> None:
-        """``progress`` is called with one line of text whenever a person would want to know how far a build is."""
+        """``progress`` is called with a line of text whenever a person would want to know how far a build is; else it is logged."""
         self._directory = directory
         self._progress = progress
 
@@ -85,8 +85,9 @@ class Environments:
         self._say(f"{build.name}: environment ready after {time.monotonic() - began:.0f} s")
 
     def _say(self, line: str) -> None:
-        log.info("environment", progress=line)
-        if self._progress is not None:
+        if self._progress is None:
+            log.info("environment", progress=line)
+        else:
             self._progress(line)
 
 
@@ -123,7 +124,7 @@ class _Build:
             async for line in _lines(cast("asyncio.StreamReader", process.stdout)):
                 tail.append(line)
                 if line.lstrip().startswith(("Collecting", "Downloading", "Installing", "Resolved", "Prepared", "Installed")):
-                    self.say(f"{self.name}: {line.strip()[:150]}")
+                    self.say(f"{self.name}: {line.split(' (from ')[0].strip()[:150]}")
             code = await process.wait()
         finally:
             if process.returncode is None:
