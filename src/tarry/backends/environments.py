@@ -50,7 +50,7 @@ class Environments:
     """The virtual environments of all images below one directory; several servers may share it."""
 
     def __init__(self, directory: Path, progress: Progress | None = None) -> None:
-        """``progress`` is called with a line of text whenever a person would want to know how far a build is; else it is logged."""
+        """``progress`` is called with a line of text that says how far a build is; without it the lines are logged."""
         self._directory = directory
         self._progress = progress
 

@@ -1,7 +1,7 @@
 """Asking a container: bytes stream both ways, one time limit covers all, a broken answer is never taken for a whole one.
 
 Connections are kept alive per address. An idle one is dropped after a second, sooner than model servers drop theirs (gunicorn:
-two), so that a request hardly ever meets a connection that is being closed. Nothing is sent twice: a POST may have been worked on.
+two), so that a request hardly ever meets one that is being closed. Nothing is sent twice: a POST may have been worked on.
 """
 
 import asyncio
