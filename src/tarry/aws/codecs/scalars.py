@@ -8,7 +8,7 @@ import binascii
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 
@@ -17,6 +17,8 @@ from tarry.aws.specs import Shape
 _integer = re.compile(r"[+-]?[0-9]{1,19}").fullmatch
 _number = re.compile(r"[+-]?([0-9]{1,64}\.?[0-9]{0,64}|\.[0-9]{1,64})([eE][+-]?[0-9]{1,3})?").fullmatch
 _INTEGER_MAX = {"integer": 2**31 - 1, "long": 2**63 - 1}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 EPOCH_S_MAX = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that datetime can hold
 
 
@@ -58,7 +60,7 @@ def epoch_millis(value: datetime) -> float:
     """Seconds since the epoch, cut to the millisecond."""
     # AWS: SageMaker's answers carry three decimals (amazon-sagemaker-examples#293).
     utc = value.replace(tzinfo=UTC) if value.tzinfo is None else value
-    return math.floor(utc.timestamp() * 1000 + 1e-4) / 1000
+    return (utc - _EPOCH) // _MILLISECOND / 1000
 
 
 def from_epoch(seconds: float) -> datetime:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tarry.aws.auth import RawRequest
@@ -81,6 +81,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(CREATE_CONFIG.input_shape.members)), JSON))
 def test_json_never_fails_otherwise(document: dict[str, Any]) -> None:
     refusal: AwsError | None = None
@@ -99,6 +100,7 @@ PARSERS: list[Callable[[bytes], Any]] = [
 
 
 @pytest.mark.parametrize("parse", PARSERS, ids=["json", "query", "rest-xml"])
+@settings(deadline=None)
 @given(body=st.binary())
 def test_no_bytes_surprise_any_codec(parse: Callable[[bytes], Any], body: bytes) -> None:
     refusal: AwsError | None = None
@@ -218,6 +220,7 @@ def test_characters_that_xml_cannot_hold() -> None:
     assert escape("a\x01<&>\r\n\t😀") == "a&#x1;&lt;&amp;&gt;&#xD;\n\t😀"
 
 
+@settings(deadline=None)
 @given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9000, 1, 1)))  # noqa: DTZ001 - made aware below
 def test_times_come_back(naive: datetime) -> None:
     when = naive.replace(tzinfo=UTC, microsecond=naive.microsecond // 1000 * 1000)
