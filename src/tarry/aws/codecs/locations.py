@@ -114,8 +114,8 @@ def parse_headers(bindings: Bindings, request: Request) -> Iterator[tuple[str, A
             continue
         if bound.shape.type_name == "list":
             yield bound.member, [_parse(bound, bound.shape.member, item) for item in _split_list(text)]
-        elif _is_condition(bound) and not _is_date(bound.shape, text):
-            continue  # RFC 9110 §13.1: a condition whose date cannot be read is ignored.
+        elif _need_not_be_a_date(bound) and not _is_date(bound.shape, text):
+            continue
         else:
             yield bound.member, _parse(bound, bound.shape, text)
     for bound in bindings.header_maps:
@@ -169,8 +169,9 @@ def _split_list(text: str) -> list[str]:
     return items
 
 
-def _is_condition(bound: Bound) -> bool:
-    return bound.shape.type_name == "timestamp" and "if-" in bound.wire
+def _need_not_be_a_date(bound: Bound) -> bool:
+    """RFC 9110 §13.1: a condition whose date cannot be read is ignored. Expires is kept by S3 as it comes, whatever it says."""
+    return bound.shape.type_name == "timestamp" and ("if-" in bound.wire or bound.wire == "expires")
 
 
 def _is_date(shape: Shape, text: str) -> bool:

@@ -67,7 +67,7 @@ def object_headers(call: Call, params: Params) -> ObjectHeaders:
         content_disposition=params.get("ContentDisposition"),
         content_language=params.get("ContentLanguage"),
         # The text as it came: S3 keeps and returns it even where it is no date.
-        expires=call.headers.get("expires") if "Expires" in params else None,
+        expires=call.headers.get("expires"),
         metadata=metadata,
     )
 
