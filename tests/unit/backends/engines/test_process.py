@@ -49,6 +49,10 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+def has_ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
 async def ended(engine: ProcessEngine) -> int:
     async with asyncio.timeout(20):
         while True:
@@ -116,7 +120,7 @@ async def test_a_death_is_observed_and_its_children_end_too(engine: ProcessEngin
     assert child.ppid() != os.getpid()
     os.kill(child.ppid(), signal.SIGKILL)
     assert await ended(engine) == -signal.SIGKILL
-    await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    await until(lambda: has_ended(child))
 
 
 async def test_stop_kills_what_ignores_it_with_all_its_children(engine: ProcessEngine) -> None:
@@ -125,7 +129,7 @@ async def test_stop_kills_what_ignores_it_with_all_its_children(engine: ProcessE
     child = psutil.Process(int(line.split()[1]))
     leader = psutil.Process(child.ppid())
     await engine.stop("i-1", grace_s=0.2)
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert has_ended(child)
     assert not leader.is_running()
 
 
@@ -170,7 +174,7 @@ async def test_cancelling_a_start_leaves_nothing_behind(engine: ProcessEngine, t
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert has_ended(child)
     assert await engine.observe() == []
     assert not (tmp_path / "instances/i-1").exists()
 
@@ -206,26 +210,29 @@ async def test_a_killed_server_takes_its_instances_along(tmp_path: Path) -> None
     """The instance dies with its server; its child, in a session of its own, is ended by the next server of the directory."""
     helper = Path(__file__).parents[3] / "support/engine_process.py"
     server = await asyncio.create_subprocess_exec(sys.executable, str(helper), str(tmp_path), stdout=asyncio.subprocess.PIPE)
-    assert server.stdout is not None
-    while not (line := await server.stdout.readline()).startswith(b"child "):
-        assert line, "the helper ended"
-    child = psutil.Process(int(line.split()[1]))
-    leader = psutil.Process(child.ppid())
     bystander = await asyncio.create_subprocess_exec(
         sys.executable, "-c", "import time; time.sleep(600)", env={TOKEN_VARIABLE: "another-directory/i-1"}
     )
-    server.kill()
-    await server.wait()
-    await until(lambda: not leader.is_running() or leader.status() == psutil.STATUS_ZOMBIE)
-    assert child.is_running()
-    engine = process_engine(tmp_path)
-    await engine.open()
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
-    assert not (tmp_path / "instances").exists()
-    assert bystander.returncode is None
-    assert psutil.Process(bystander.pid).is_running()
-    bystander.kill()
-    await bystander.wait()
+    try:
+        assert server.stdout is not None
+        while not (line := await server.stdout.readline()).startswith(b"child "):
+            assert line, "the helper ended"
+        child = psutil.Process(int(line.split()[1]))
+        leader = psutil.Process(child.ppid())
+        server.kill()
+        await server.wait()
+        await until(lambda: has_ended(leader))
+        assert not has_ended(child)
+        await process_engine(tmp_path).open()
+        assert has_ended(child)
+        assert not (tmp_path / "instances").exists()
+        assert not has_ended(psutil.Process(bystander.pid))
+    finally:
+        for process in (server, bystander):
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+        await process_engine(tmp_path).open()  # ends what a failed test has left
 
 
 def test_ports_are_unique_and_taken_ones_are_skipped() -> None:
