@@ -69,7 +69,7 @@ async def verify_v2_query(case: Case) -> Verified:
         raise case.refusal(Problem.URL_EXPIRED, extras=extras)
     key = await look_up(case, query["AWSAccessKeyId"])
     payload_hash = _payload(case)
-    in_query = [(name.lower(), value) for name, value in query.items() if name.lower().startswith("x-amz-")]
+    in_query = [(name, value) for name, value in query.items() if name.startswith("x-amz-")]
     _compare(case, key, query["Signature"], _string_to_sign(case, expires, _amz_lines(case, in_query)))
     refuse_token(case, query.get("x-amz-security-token", case.header(b"x-amz-security-token")))
     return _verified(case, key, How.QUERY_V2, basic_iso(case.now_s)[:8], payload_hash)

@@ -39,7 +39,7 @@ def service_of(signer: str) -> tuple[Family, str]:
 @given(
     signer=st.sampled_from(sorted(SIGNERS)),
     key=KEYS,
-    parameters=st.dictionaries(NAMES, KEYS, max_size=4),
+    parameters=st.dictionaries(NAMES.filter(lambda name: not name.startswith("x-amz-")), KEYS, max_size=4),
     meta=HEADER_VALUES,
     body=st.binary(max_size=50),
 )
