@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any, cast
 
 import structlog
@@ -50,6 +51,20 @@ from tarry.embedded.topics.pusher import Pusher, PushSettings
 from tarry.embedded.topics.signer import Signer
 from tarry.embedded.topics.subscriptions import Subscriptions
 from tarry.embedded.topics.topics import Topics
+from tarry.ports import (
+    Clock,
+    Engine,
+    Ids,
+    Images,
+    InvocationQueue,
+    Keyring,
+    ModelServer,
+    Notifier,
+    ObjectStore,
+    Outbox,
+    Store,
+    Wakeups,
+)
 from tarry.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -94,92 +109,169 @@ class Tarry:
         self.failed.set_exception(error)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """What every part stands on."""
+
+    settings: Settings
+    directory: DataDirectory
+    scope: Scope
+    public_url: str
+    resources: AsyncExitStack
+    clock: Clock
+    ids: Ids
+    wakeups: Wakeups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Data:
+    database: Database
+    store: Store
+    queue: InvocationQueue
+    outbox: Outbox
+    keyring: Keyring
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cloud:
+    """The embedded cloud, and the ports that it serves."""
+
+    buckets: Buckets
+    objects: ObjectStore
+    topics: Topics
+    subscriptions: Subscriptions
+    signer: Signer
+    pusher: Pusher
+    notifier: Notifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Instances:
+    models: ModelServer
+    images: Images
+    engine: Engine
+
+
 async def build(settings: Settings, directory: DataDirectory, scope: Scope, public_url: str) -> Tarry:
     """Open the data directory's parts and connect them. Errors: those of opening (a newer schema, a full disk, a broken key)."""
-    resources = AsyncExitStack()
-    try:
-        return await _build(settings, directory, scope, public_url, resources)
-    except BaseException:
-        await resources.aclose()
-        raise
+    async with AsyncExitStack() as resources:
+        ground = _Ground(
+            settings=settings,
+            directory=directory,
+            scope=scope,
+            public_url=public_url,
+            resources=resources,
+            clock=SystemClock(),
+            ids=SystemIds(),
+            wakeups=LocalWakeups(),
+        )
+        data = await _open_data(ground)
+        cloud = await _open_cloud(ground, data)
+        instances = await _open_instances(ground, cloud)
+        return _connect(ground, data, cloud, instances, resources.pop_all())
 
 
-async def _build(settings: Settings, directory: DataDirectory, scope: Scope, public_url: str, resources: AsyncExitStack) -> Tarry:
-    clock, ids, wakeups, metrics = SystemClock(), SystemIds(), LocalWakeups(), ProcessMetrics()
-    database = await Database.open(directory.database)
-    resources.push_async_callback(database.close)
-    store, keyring, outbox = SqlStore(database, wakeups), SqlKeyring(database), SqlOutbox(database, clock)
-    terms = LeaseTerms(clock=clock, ids=ids, lease_s=settings.queue.lease_s, epoch=await next_epoch(database))
-    queue = SqlInvocationQueue(
-        database,
-        terms,
-        wakeups,
-        publish_in_transaction=publish_in_transaction,
-        queued_max=settings.queue.queued_max,
+async def _open_data(ground: _Ground) -> _Data:
+    database = await Database.open(ground.directory.database)
+    ground.resources.push_async_callback(database.close)
+    settings = ground.settings.queue
+    terms = LeaseTerms(clock=ground.clock, ids=ground.ids, lease_s=settings.lease_s, epoch=await next_epoch(database))
+    keyring = SqlKeyring(database)
+    await ensure_first_key(ground.directory, keyring, ground.scope, ground.clock)
+    return _Data(
+        database=database,
+        store=SqlStore(database, ground.wakeups),
+        # Buckets live in the same database: publishing is part of the decision's own commit.
+        queue=SqlInvocationQueue(
+            database, terms, ground.wakeups, publish_in_transaction=publish_in_transaction, queued_max=settings.queued_max
+        ),
+        outbox=SqlOutbox(database, ground.clock),
+        keyring=keyring,
     )
-    await ensure_first_key(directory, keyring, scope, clock)
 
-    buckets = Buckets(database, directory.root, clock, ids, region=scope.region, decided=decided_handles)
+
+async def _open_cloud(ground: _Ground, data: _Data) -> _Cloud:
+    database, clock, ids, wakeups = data.database, ground.clock, ground.ids, ground.wakeups
+    buckets = Buckets(database, ground.directory.root, clock, ids, region=ground.scope.region, decided=decided_handles)
     await buckets.start()
-    resources.push_async_callback(buckets.close)
-    objects = EmbeddedObjectStore(buckets)
+    ground.resources.push_async_callback(buckets.close)
+    topics = Topics(database, scope=ground.scope, clock=clock, ids=ids, wakeups=wakeups)
+    signer = Signer.load(ground.directory.root, clock.now_us())
+    envelopes = Envelopes(signer, lambda: ground.public_url)
+    pushes = PushSettings(ca_bundle=ground.settings.topics.ca_bundle)
+    pusher = Pusher(Deliveries(database, clock), envelopes, clock, wakeups, pushes)
+    return _Cloud(
+        buckets=buckets,
+        objects=EmbeddedObjectStore(buckets),
+        topics=topics,
+        subscriptions=Subscriptions(database, clock=clock, ids=ids, wakeups=wakeups),
+        signer=signer,
+        pusher=await ground.resources.enter_async_context(pusher),
+        notifier=EmbeddedNotifier(topics),
+    )
 
-    topics = Topics(database, scope=scope, clock=clock, ids=ids, wakeups=wakeups)
-    subscriptions = Subscriptions(database, clock=clock, ids=ids, wakeups=wakeups)
-    signer = Signer.load(directory.root, clock.now_us())
-    envelopes = Envelopes(signer, lambda: public_url)
-    push_settings = PushSettings(ca_bundle=settings.topics.ca_bundle)
-    pusher = await resources.enter_async_context(Pusher(Deliveries(database, clock), envelopes, clock, wakeups, push_settings))
-    notifier = EmbeddedNotifier(topics)
 
+async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
+    settings, root = ground.settings, ground.directory.root
     models = HttpModelServer()
-    resources.push_async_callback(models.close)
-    images = ImageCatalogue(settings.images.directories, settings.environments_dir or directory.root / "environments", _progress)
+    ground.resources.push_async_callback(models.close)
+    images = ImageCatalogue(settings.images.directories, settings.environments_dir or root / "environments", _progress)
     engine = ProcessEngine(
-        directory.root,
+        root,
         images=images,
-        model_data=ModelData(objects, directory.root / "models"),
+        model_data=ModelData(cloud.objects, root / "models"),
         ports=PortRange(*settings.engine.ports),
-        region=scope.region,
+        region=ground.scope.region,
     )
     await engine.open()
-    resources.push_async_callback(engine.close, grace_s=settings.engine.stop_grace_s)
-    reconciler = Reconciler(store, engine, models, images, notifier, clock, ids, wakeups)
-    resources.push_async_callback(reconciler.close)
+    ground.resources.push_async_callback(engine.close, grace_s=settings.engine.stop_grace_s)
+    return _Instances(models=models, images=images, engine=engine)
 
+
+def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances, resources: AsyncExitStack) -> Tarry:
+    clock, ids, scope, wakeups, metrics = ground.clock, ground.ids, ground.scope, ground.wakeups, ProcessMetrics()
+    store, queue, models = data.store, data.queue, instances.models
+    reconciler = Reconciler(store, instances.engine, models, instances.images, cloud.notifier, clock, ids, wakeups)
+    resources.push_async_callback(reconciler.close)
     endpoints = EndpointDirectory(store, clock, wakeups, scope.region)
-    settlement = Settlement(queue, objects, clock, metrics)
-    slots = Slots(store, queue, Worker(queue, objects, models, settlement), models, clock, wakeups)
-    services = {
-        "sagemaker": sagemaker_service(Commands(store, clock, ids, scope, wakeups)),
-        "sagemaker-runtime": sagemaker_runtime_service(Intake(endpoints, queue, clock, ids), endpoints),
-        "s3": s3_service(buckets, scope),
-        "sns": sns_service(topics, subscriptions),
-        "sts": sts_service(),
-    }
+    settlement = Settlement(queue, cloud.objects, clock, metrics)
+    slots = Slots(store, queue, Worker(queue, cloud.objects, models, settlement), models, clock, wakeups)
     app = App(
-        services=services,
-        keyring=keyring,
+        services={
+            "sagemaker": sagemaker_service(Commands(store, clock, ids, scope, wakeups)),
+            "sagemaker-runtime": sagemaker_runtime_service(Intake(endpoints, queue, clock, ids), endpoints),
+            "s3": s3_service(cloud.buckets, scope),
+            "sns": sns_service(cloud.topics, cloud.subscriptions),
+            "sts": sts_service(),
+        },
+        keyring=data.keyring,
         scope=scope,
         clock=clock,
         ids=ids,
-        public_url=lambda: public_url,
-        internal={signer.certificate_path: signer.certificate},
+        public_url=lambda: ground.public_url,
+        internal={cloud.signer.certificate_path: cloud.signer.certificate},
     )
     loops: dict[str, Loop] = {
         "endpoints": endpoints.run,
         "reconciler": reconciler.run,
         "slots": slots.run,
         "sweeper": Sweeper(queue, settlement, clock).run,
-        "dispatcher": Dispatcher(outbox, notifier, metrics, clock, wakeups).run,
-        "pusher": pusher.run,
+        "dispatcher": Dispatcher(data.outbox, cloud.notifier, metrics, clock, wakeups).run,
+        "pusher": cloud.pusher.run,
     }
     return Tarry(app, slots, loops, resources)
 
 
+class _Nothing:
+    """Stands where a part would, for services that are only asked which operations they have."""
+
+    def __getattr__(self, name: str) -> "_Nothing":
+        return self
+
+
 def all_services() -> Mapping[str, Service]:
     """The services with their operations but nothing behind them: for the compatibility page."""
-    nothing = cast("Any", None)
+    nothing = cast("Any", _Nothing())
     return {
         "sagemaker": sagemaker_service(nothing),
         "sagemaker-runtime": sagemaker_runtime_service(nothing, nothing),

@@ -1,0 +1,66 @@
+"""What the inside of Tarry needs of the outside, as Protocols. Read this package second, after ARCHITECTURE.md.
+
+Nobody above this line knows a concrete database, store, engine or topic; ``bootstrap`` picks them. Each method says what
+is atomic, what may be repeated, in which order things come, which errors there are, and what holds after a crash. Each port
+has one contract suite in ``tests/contracts``, run against every backend and against the shipped fake in ``tarry.testing``.
+"""
+
+from tarry.ports.instances import Engine, EngineStatus, Images, InstanceSpec, ModelRequest, ModelResponse, ModelServer
+from tarry.ports.notifications import Notifier, Outbox, Outgoing
+from tarry.ports.objects import ObjectStore, OpenObject, Staged
+from tarry.ports.queue import Claim, Decision, InvocationQueue, Lease, Overdue, Reaped
+from tarry.ports.store import Add, Change, E, Entity, Page, PageQuery, Remove, Replace, SortBy, Store
+from tarry.ports.system import (
+    CHANNEL_ENDPOINTS,
+    CHANNEL_OUTBOX,
+    CHANNEL_PUSHES,
+    Clock,
+    Ids,
+    Keyring,
+    Listener,
+    Metrics,
+    Wakeups,
+    channel_queue,
+)
+
+__all__ = [
+    "CHANNEL_ENDPOINTS",
+    "CHANNEL_OUTBOX",
+    "CHANNEL_PUSHES",
+    "Add",
+    "Change",
+    "Claim",
+    "Clock",
+    "Decision",
+    "E",
+    "Engine",
+    "EngineStatus",
+    "Entity",
+    "Ids",
+    "Images",
+    "InstanceSpec",
+    "InvocationQueue",
+    "Keyring",
+    "Lease",
+    "Listener",
+    "Metrics",
+    "ModelRequest",
+    "ModelResponse",
+    "ModelServer",
+    "Notifier",
+    "ObjectStore",
+    "OpenObject",
+    "Outbox",
+    "Outgoing",
+    "Overdue",
+    "Page",
+    "PageQuery",
+    "Reaped",
+    "Remove",
+    "Replace",
+    "SortBy",
+    "Staged",
+    "Store",
+    "Wakeups",
+    "channel_queue",
+]

@@ -1,0 +1,96 @@
+"""Starting containers, and speaking to the servers in them."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceSpec:
+    """What an engine needs to start one instance."""
+
+    instance_id: str
+    endpoint_name: str
+    variant_name: str
+    image: str
+    model_data_url: str | None
+    environment: Mapping[str, str]
+    model_data_timeout_s: int
+    startup_timeout_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatus:
+    """One instance as the engine sees it. ``exit_code`` is None while it runs (negative: ended by that signal)."""
+
+    instance_id: str
+    address: str
+    exit_code: int | None
+
+
+class Engine(Protocol):
+    """Starts and stops instances. Process instances die with this server; others are found again by label or name."""
+
+    async def start(self, spec: InstanceSpec) -> str:
+        """Prepare the image's environment and the model data, start the container, return the base URL of its server.
+
+        Returns as soon as the instance itself listens on that address, or has ended (``observe`` tells): health is the caller's
+        business. Repeating it for a running instance returns the same address. Cancelling it leaves nothing behind.
+        Errors: ImageNotFound, ImageBroken, ModelDataError, InstanceStartError.
+        """
+        ...
+
+    async def stop(self, instance_id: str, *, grace_s: float = 30.0) -> None:
+        """SIGTERM, then SIGKILL after the grace, to the whole process tree; waits for the end. Unknown ids are no error."""
+        ...
+
+    async def observe(self) -> list[EngineStatus]:
+        """All instances that this engine has started and not yet been told to stop."""
+        ...
+
+    async def log_tail(self, instance_id: str, lines: int) -> tuple[str, ...]:
+        """The last lines of the model server's output; empty for an unknown id. Kept after the instance has ended."""
+        ...
+
+
+class Images(Protocol):
+    """Image reference → can we start it?"""
+
+    async def check(self, reference: str) -> None:
+        """Raise ImageNotFound, with what to do, unless some known image matches the reference's repository and tag."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """One POST /invocations. ``size`` is the length of the body in bytes."""
+
+    headers: Mapping[str, str]
+    size: int
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResponse:
+    """The container's answer; its bytes stream through ``chunks``."""
+
+    status: int
+    content_type: str
+    chunks: AsyncIterator[bytes]
+
+
+class ModelServer(Protocol):
+    """The container contract over HTTP: /ping and /invocations."""
+
+    async def ping(self, address: str, *, timeout_s: float = 2.0) -> bool:
+        """Whether GET /ping answers 200 in time; never raises."""
+        ...
+
+    def invoke(self, address: str, request: ModelRequest, *, timeout_s: float) -> AbstractAsyncContextManager[ModelResponse]:
+        """POST /invocations. The time limit covers everything until the last byte of the answer has been read.
+
+        Errors, also while reading ``chunks``: ModelServerUnreachable, ModelServerTimeout, ModelResponseInvalid. Leaving the
+        context early closes the connection.
+        """
+        ...

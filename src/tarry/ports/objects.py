@@ -1,0 +1,60 @@
+"""S3, as delivery and engines need it."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tarry.core.names import S3Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenObject:
+    """An object opened for reading: it stays whole even if it is overwritten or deleted meanwhile."""
+
+    content_type: str
+    size: int
+    etag: str
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """An object's bytes, kept where nobody can see them. Small ones are ``inline``, else the store's ``handle`` names them.
+
+    Both None at once is impossible. ``location`` is where publish will show them.
+    """
+
+    location: S3Location
+    content_type: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    inline: bytes | None = None
+    handle: str | None = None
+
+
+class ObjectStore(Protocol):
+    """S3 as delivery and engines need it: read inputs, and write results that appear whole or not at all."""
+
+    def open(self, location: S3Location) -> AbstractAsyncContextManager[OpenObject]:
+        """Open for streaming. Errors: ObjectNotFound, BucketNotFound. Memory does not grow with the object."""
+        ...
+
+    async def stage(
+        self, location: S3Location, *, content_type: str, metadata: Mapping[str, str], chunks: AsyncIterator[bytes]
+    ) -> Staged:
+        """Take an object's bytes and keep them where nobody can see them; durable when this returns.
+
+        Up to INLINE_BYTES_MAX ride inline. Errors: BucketNotFound, StorageFull. After a crash: what nobody publishes is swept.
+        """
+        ...
+
+    async def publish(self, staged: Staged) -> None:
+        """Make a staged object visible at its location, replacing what was there. Any process may repeat it.
+
+        Errors: BucketNotFound, StorageFull.
+        """
+        ...
+
+    async def discard(self, staged: Staged) -> None:
+        """Forget a staged object that was not chosen. Repeats change nothing."""
+        ...

@@ -1,0 +1,115 @@
+"""The durable queue, and the fence that lets exactly one outcome through."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from tarry.core.instance import Instance
+from tarry.core.invocation import Invocation, InvocationState, Outcome
+from tarry.core.notifications import Notification
+from tarry.ports.objects import Staged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to work on one invocation until it is decided, released or lost. ``token`` is new for every claim."""
+
+    invocation_id: str
+    token: str
+    instance_id: str
+
+
+class Overdue(StrEnum):
+    """Why an invocation has to be ended without asking the model."""
+
+    EXPIRED = "expired"  # still queued past its TTL
+    LOST = "lost"  # its third attempt was lost
+    ENDPOINT_DELETED = "endpoint deleted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """An invocation taken for work. ``body`` is its inline body, None where the input lies in S3."""
+
+    lease: Lease
+    invocation: Invocation
+    body: bytes | None
+    attempt: int
+    lost_attempts: int
+    overdue: Overdue | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The one outcome of an invocation, its bytes, and the notification that tells of it."""
+
+    invocation_id: str
+    outcome: Outcome
+    staged: Staged | None
+    notification: Notification | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """What a sweep found: ``overdue`` claims to end, and decisions to publish and finish that nobody is working on."""
+
+    overdue: tuple[Claim, ...]
+    unpublished: tuple[Decision, ...]
+
+
+class InvocationQueue(Protocol):
+    """The durable queue of all endpoints, and the fence that lets exactly one outcome through.
+
+    A lease lasts ``lease_s`` unless renewed and names the epoch of its owner's process; an older epoch's leases are void
+    as soon as a newer process has opened the database.
+    """
+
+    async def put(self, invocation: Invocation, body: bytes | None) -> None:
+        """Accept: durable when this returns. Many concurrent puts share one commit.
+
+        Errors: EndpointNotFound (it is being deleted), Throttled (the queue or the writer is full), StorageFull.
+        Cancelling the caller does not undo the row.
+        """
+        ...
+
+    async def claim(self, instance: Instance, limit: int) -> list[Claim]:
+        """Lease up to ``limit`` queued invocations from the buckets routed to this instance's variant, oldest first.
+
+        Atomic: no two claims take the same invocation. Takes nothing for an instance that is not InService. Expired ones
+        are left to ``reap``.
+        """
+        ...
+
+    async def renew(self, leases: Sequence[Lease]) -> set[str]:
+        """Extend leases; returns the invocation ids whose lease is lost."""
+        ...
+
+    async def decide(self, lease: Lease, decision: Decision) -> InvocationState:
+        """Choose the outcome for ever: Running → Publishing, guarded by state and lease token, in one transaction.
+
+        Returns Publishing, or the terminal state where the object store lives in the same database and publishing and
+        finishing were part of the commit. Errors: LeaseLost (nothing changed), BucketNotFound (same-database store: the
+        object has nowhere to go; nothing changed), StorageFull.
+        After a crash: a decision in Publishing comes back from ``reap`` until it is finished.
+        """
+        ...
+
+    async def finish(self, invocation_id: str) -> None:
+        """Publishing → the decided end, and the notification into the outbox, in one transaction. Repeats change nothing."""
+        ...
+
+    async def release(self, lease: Lease, *, lost: bool) -> None:
+        """Back to Queued. ``lost`` counts the attempt (its instance or delivery process died); a drain or a stop does not.
+
+        A lease that is lost already changes nothing and is no error.
+        """
+        ...
+
+    async def reap(self, limit: int) -> Reaped:
+        """Put invocations with ended or void leases back (counted as lost), then lease to the sweeper what is overdue.
+
+        Overdue: queued past the TTL without ever having been claimed; lost LOST_ATTEMPTS_MAX times; queued on an endpoint
+        that is Deleting or Deleted. Also returns decisions in Publishing whose owner's lease has ended.
+        """
+        ...
