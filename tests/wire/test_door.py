@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -146,6 +149,52 @@ async def test_object_goes_in_and_comes_out_as_a_stream(url: str, recorder: Reco
     recorder.answers["HeadObject"] = {"ContentLength": 7, "ETag": '"e"'}
     assert (await call(s3.head_object, Bucket="b-1", Key=key))["ContentLength"] == 7
     assert recorder.calls[-1][1]["Key"] == key
+
+
+async def test_an_answer_that_breaks_off_is_seen_to(url: str, recorder: Recorder) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"p" * 10
+        raise RuntimeError("the disk is gone")
+
+    recorder.answers["GetObject"] = Reply(output={"ContentLength": 1000}, stream=pieces())
+    answer = await call(client("s3", url).get_object, Bucket="b-1", Key="k")
+    with pytest.raises((IncompleteReadError, ResponseStreamingError)):
+        await asyncio.to_thread(answer["Body"].read)
+
+
+async def test_a_stream_ends_with_its_client(url: str, recorder: Recorder) -> None:
+    closed = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"p" * 100_000
+        finally:
+            closed.set()
+
+    recorder.answers["GetObject"] = Reply(output={"ContentLength": 10**12}, stream=pieces())
+    answer = await call(client("s3", url).get_object, Bucket="b-1", Key="k")
+    await asyncio.to_thread(answer["Body"].read, 1000)
+    await asyncio.to_thread(answer["Body"].close)
+    async with asyncio.timeout(10):
+        await closed.wait()
+
+
+async def test_one_connection_serves_many_requests(url: str, recorder: Recorder) -> None:
+    sagemaker = client("sagemaker", url, config={"max_pool_connections": 1})
+    for _ in range(5):
+        await call(sagemaker.delete_endpoint, EndpointName="e")
+    assert len(recorder.calls) == 5
+
+
+async def test_bucket_in_the_host_name(url: str, recorder: Recorder) -> None:
+    signed = AWSRequest("GET", "http://my-bucket.localhost:8780/?list-type=2")
+    S3SigV4Auth(Credentials(KEY.id, KEY.secret), "s3", "us-east-1").add_auth(signed)
+    headers = b"".join(f"{name}: {value}\r\n".encode() for name, value in signed.headers.items())
+    host = b"Host: my-bucket.localhost:8780\r\nConnection: close\r\n"
+    answer = await exchange(url, b"GET /?list-type=2 HTTP/1.1\r\n" + host + headers + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    assert recorder.calls[0][1]["Bucket"] == "my-bucket"
 
 
 # --------------------------------------------------------------------------------------------------------------- errors

@@ -14,6 +14,7 @@ from enum import Enum, auto
 from tarry.aws.auth import Family, claimed_service
 from tarry.aws.call import Service
 from tarry.aws.request import Request
+from tarry.aws.specs import load_spec
 
 RESERVED_PREFIX = b"/_tarry/"
 HEALTH_PATH = b"/health"
@@ -47,8 +48,6 @@ class Route:
 _HEALTH = Route(Kind.HEALTH)
 _INTERNAL = Route(Kind.INTERNAL)
 _PREFLIGHT = Route(Kind.PREFLIGHT)
-_FAMILIES: Mapping[str, Family] = {"sagemaker": "json", "sagemaker-runtime": "rest-json", "s3": "rest-xml"}
-_QUERY_SERVICES = frozenset({"sns", "sts"})
 
 
 def route(request: Request, services: Mapping[str, Service]) -> Route:
@@ -76,7 +75,7 @@ def _signed(request: Request, claimed: str, services: Mapping[str, Service]) -> 
         name = "sagemaker-runtime"
     if name not in services:
         return Route(Kind.UNKNOWN_SERVICE, claimed, _looks_like(request))
-    return Route(Kind.SIGNED, name, _FAMILIES.get(name) or ("query" if name in _QUERY_SERVICES else _looks_like(request)))
+    return Route(Kind.SIGNED, name, load_spec(name).family)
 
 
 def _token_operation(request: Request, services: Mapping[str, Service]) -> Route | None:
@@ -85,7 +84,7 @@ def _token_operation(request: Request, services: Mapping[str, Service]) -> Route
     action = request.query_map.get("Action", "")
     for name, service in services.items():
         if action in service.unsigned:
-            return Route(Kind.TOKEN, name, "query")
+            return Route(Kind.TOKEN, name, load_spec(name).family)
     return None
 
 

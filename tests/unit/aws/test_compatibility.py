@@ -1,0 +1,25 @@
+"""The compatibility page says what the registry says."""
+
+from typing import Any
+
+from tarry.aws.call import Call, Params, Service
+from tarry.aws.compatibility import operations, render_markdown
+from tarry.aws.services.sts import sts_service
+
+
+async def _nothing(call: Call, params: Params) -> Any:
+    return {}
+
+
+def test_every_operation_of_the_description_is_listed() -> None:
+    services = {"sts": sts_service(), "sns": Service(name="sns", operations={"Publish": _nothing})}
+    listed = {(item.service, item.operation): item.implemented for item in operations(services)}
+    assert len(listed) == 11 + 42
+    assert [pair for pair, implemented in listed.items() if implemented] == [("sns", "Publish"), ("sts", "GetCallerIdentity")]
+
+
+def test_page() -> None:
+    page = render_markdown({"sts": sts_service()})
+    assert "| sts | query | 1 | 11 |" in page
+    assert "* GetCallerIdentity" in page
+    assert "AssumeRole" not in page
