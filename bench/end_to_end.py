@@ -50,7 +50,7 @@ async def _full(server: ServerProcess, requests: list[Signed]) -> dict[str, Any]
 
 
 async def _empty(server: ServerProcess, requests: list[Signed]) -> dict[str, Any]:
-    """One at a time; the times are the server's own, from acceptance to the committed end."""
+    """One at a time; the times are the server's own, from acceptance to the decision."""
     connection = sqlite3.connect(f"file:{server.data_dir / 'tarry.db'}?mode=ro", uri=True)
     times_ms = []
     async with aiohttp.ClientSession(server.url) as session:
@@ -63,7 +63,9 @@ async def _empty(server: ServerProcess, requests: list[Signed]) -> dict[str, Any
 
 
 async def _ended(connection: sqlite3.Connection, invocation_id: str) -> float:
-    query = "SELECT ended_at_us - received_at_us FROM invocation WHERE id = ? AND ended_at_us IS NOT NULL"
+    query = """
+        SELECT json_extract(decision.outcome, '$.ended_at_us') - json_extract(invocation.request, '$.received_at_us')
+        FROM invocation JOIN decision ON decision.invocation_id = invocation.id WHERE invocation.id = ?"""
     while (row := connection.execute(query, (invocation_id,)).fetchone()) is None:
         await asyncio.sleep(0.002)
     return float(row[0]) / 1000
