@@ -113,10 +113,11 @@ class UploadOperations:
         named = _named_parts((params.get("MultipartUpload") or {}).get("Parts") or [])
         condition, expected = write_condition(params), given_checksums(params)
         try:
-            upload = await self._find(params)
+            upload = await self._unfinished(params)
         except NoSuchUpload:
             upload = None  # perhaps it has been completed: the store remembers for a day
         if upload is not None:
+            _check_key(upload, params)
             _check_completion(upload, named, params)
             await self._check_size(params, named)
         info = await self._uploads.complete(params["Bucket"], params["UploadId"], named, condition=condition, checksums=expected)
@@ -164,10 +165,12 @@ class UploadOperations:
         number = params.get("PartNumber")
         if number is not None and not 1 <= number <= PARTS_MAX:
             raise InvalidPartNumber(number, PARTS_MAX)
-        page = await self._uploads.list_parts(params["Bucket"], params["UploadId"], limit=1)
-        if page.upload.key != params["Key"]:
-            raise NoSuchUpload(params["UploadId"])
-        return page.upload
+        upload = await self._unfinished(params)
+        _check_key(upload, params)
+        return upload
+
+    async def _unfinished(self, params: Params) -> UploadInfo:
+        return (await self._uploads.list_parts(params["Bucket"], params["UploadId"], limit=1)).upload
 
     async def _check_size(self, params: Params, named: Sequence[NamedPart]) -> None:
         announced = params.get("MpuObjectSize")
@@ -184,6 +187,11 @@ class UploadOperations:
             raise invalid_request(
                 f"The provided 'x-amz-mp-object-size' header value {announced} does not match what was computed: {total}"
             )
+
+
+def _check_key(upload: UploadInfo, params: Params) -> None:
+    if upload.key != params["Key"]:
+        raise NoSuchUpload(upload.id)
 
 
 def _checksum_type(params: Params) -> ChecksumType | None:

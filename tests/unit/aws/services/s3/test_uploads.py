@@ -39,6 +39,8 @@ async def test_upload_belongs_to_its_key(s3: S3) -> None:
         ("CompleteMultipartUpload", {"MultipartUpload": parts}),
     ):
         assert (await s3.error(operation, **given, **more)).code == "NoSuchUpload", operation
+    assert (await s3.error("HeadObject", Key="k")).code == "NoSuchKey"
+    assert len((await s3("ListParts", Key="k", UploadId=upload_id))["Parts"]) == 1
     await s3("CompleteMultipartUpload", Key="k", UploadId=upload_id, MultipartUpload=parts)
     assert (await s3.error("CompleteMultipartUpload", **given, MultipartUpload=parts)).code == "NoSuchUpload"
 
