@@ -71,8 +71,9 @@ class World:
     async def deploy(self, **endpoint: Any) -> "World":
         """An endpoint in service with one instance."""
         values = {"active_deployment_id": "d", **endpoint}
-        changes = [entities.endpoint(**values), entities.deployment(), self.instance, entities.routing()]
-        await self.store.apply(*(Add(entity) for entity in changes))
+        await self.store.apply(
+            Add(entities.endpoint(**values)), Add(entities.deployment()), Add(self.instance), Add(entities.routing())
+        )
         return self
 
     async def put(self, id: str = "1", body: bytes = b"input", **over: Any) -> Invocation:
