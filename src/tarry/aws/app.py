@@ -196,6 +196,7 @@ async def _send_stream(stream: Any, head: bool, reader: BodyReader, receive: Rec
                     return
                 async with asyncio.timeout(SEND_S_MAX):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await asyncio.sleep(0)  # a stream that never waits lets others in, and hears of its client's end
         await send({"type": "http.response.body", "body": b""})
     except TimeoutError:
         log.info("client takes no bytes", seconds=SEND_S_MAX)
