@@ -163,7 +163,7 @@ async def test_an_answer_that_breaks_off_is_seen_to(url: str, recorder: Recorder
 
 
 async def test_a_stream_ends_with_its_client(url: str, recorder: Recorder) -> None:
-    closed = asyncio.Event()
+    closed, exhausted = asyncio.Event(), False
 
     async def pieces() -> AsyncIterator[bytes]:
         nonlocal exhausted
@@ -174,7 +174,6 @@ async def test_a_stream_ends_with_its_client(url: str, recorder: Recorder) -> No
         finally:
             closed.set()
 
-    exhausted = False
     recorder.answers["GetObject"] = Reply(output={"ContentLength": 20_000 * 100_000}, stream=pieces())
     answer = await call(client("s3", url).get_object, Bucket="b-1", Key="k")
     await asyncio.to_thread(answer["Body"].read, 1000)
