@@ -16,7 +16,10 @@ DEPRECATED = {"PutBucketLifecycle", "GetBucketLifecycle", "GetBucketNotification
 """A later operation has the same request line."""
 SKIPPED = {"WriteGetObjectResponse", "ListDirectoryBuckets"}  # other kinds of hosts; see s3_operations
 CASES = [
-    (service, name) for service in SPECS_SERVED for name in sorted(load_spec(service).operation_names) if name not in SKIPPED | DEPRECATED
+    (service, name)
+    for service in SPECS_SERVED
+    for name in sorted(load_spec(service).operation_names)
+    if name not in SKIPPED | DEPRECATED
 ]
 
 
