@@ -1,11 +1,11 @@
 """ports.Store in SQL: desired and current state, one row per entity.
 
-What changes rarely and is read with every request (endpoints, deployments) is kept in memory as well: this process is the
-only writer, and it forgets what it kept in the moment in which a change is committed.
+Reads see every change that has been committed, in the order of the commits. Nothing is kept in memory here: two readers in
+two threads would have to agree on which of them saw the later state.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from sqlalchemy import Connection, Select, bindparam, delete, select, update
 from sqlalchemy.exc import IntegrityError
@@ -24,19 +24,15 @@ from tarry.ports import CHANNEL_ENDPOINTS, Add, Change, E, Entity, Page, PageQue
 
 T = TypeVar("T")
 
-KEPT_MAX = 4096
-"""Entities kept in memory; past that all are forgotten."""
 _HINTED = (Endpoint, Deployment, Routing, Instance)
 
 
 class SqlStore:
-    """The Store on a Database of which this process is the only writer."""
+    """The Store on a Database."""
 
     def __init__(self, database: Database, wakeups: Wakeups) -> None:
         self._database = database
         self._wakeups = wakeups
-        self._kept: dict[tuple[type, str, str], Any] = {}
-        self._generation = 0
 
     async def get(self, kind: type[E], id: str) -> E | None:
         """See ports.Store."""
@@ -69,24 +65,10 @@ class SqlStore:
         await self._database.write(lambda connection: _apply(connection, changes), after=lambda _: self._applied(changes))
 
     async def _one(self, kind: type[E], column: str, value: str) -> E | None:
-        key = (kind, column, value)
-        if key in self._kept:
-            return cast("E", self._kept[key])
-        generation = self._generation
-        statement = _one(KINDS[kind], column, value)
-        documents = await self._database.read(_column_of(statement))
-        if not documents:
-            return None
-        entity = load(kind, documents[0])
-        if generation == self._generation:  # nothing was committed since before the read, so this is still the truth
-            if len(self._kept) >= KEPT_MAX:
-                self._kept.clear()
-            self._kept[key] = entity
-        return entity
+        documents = await self._database.read(_column_of(_one(KINDS[kind], column, value)))
+        return load(kind, documents[0]) if documents else None
 
     def _applied(self, changes: Sequence[Change]) -> None:
-        self._generation += 1
-        self._kept.clear()
         entities = [change.entity for change in changes]
         if any(isinstance(entity, _HINTED) for entity in entities):
             self._wakeups.notify(CHANNEL_ENDPOINTS)
