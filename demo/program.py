@@ -111,7 +111,7 @@ def train() -> tuple[xgboost.Booster, np.ndarray]:
     )
     right = ((booster.predict(xgboost.DMatrix(x_test)) > 0.5) == y_test).mean()
     say(
-        f"trained XGBoost on {len(x_train)} rows of scikit-learn's breast cancer data; right on {right:.1%} of {len(x_test)} others"
+        f"trained XGBoost on {len(x_train)} rows of scikit-learn's breast cancer data; right on {right:.1%} of {len(x_test)} more"
     )
     return booster, x_test
 

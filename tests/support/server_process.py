@@ -37,10 +37,10 @@ class ServerProcess:
             self.process = self._spawn({"NOTIFY_SOCKET": f"{directory}/ready"})
             ended = os.pidfd_open(self.process.pid)
             try:
-                said, _, _ = select.select([ready, ended], [], [], START_S_MAX)
+                said, _, _ = select.select([ready.fileno(), ended], [], [], START_S_MAX)
             finally:
                 os.close(ended)
-            if ready not in said:
+            if ready.fileno() not in said:
                 self.kill()
                 raise AssertionError(f"not ready within {START_S_MAX} s, or ended:\n{self.log.read_text()}")
             assert ready.recv(64).startswith(b"READY=1")

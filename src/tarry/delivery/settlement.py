@@ -41,7 +41,7 @@ class Settlement:
     ) -> None:
         """Decide for these bytes and make them visible.
 
-        Errors: LeaseLost (somebody else decides; the staged bytes are dropped), StorageFull (after a decision the sweeper goes on).
+        Errors: LeaseLost (somebody else decides; the staged bytes are dropped), StorageFull (once decided, the sweeper goes on).
         """
         outcome = Outcome(
             state=state,

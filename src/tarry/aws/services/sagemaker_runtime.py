@@ -15,7 +15,7 @@ INVOCATION_ID_HEADER = "X-Tarry-Invocation-Id"
 def sagemaker_runtime_service(intake: Intake, directory: EndpointDirectory) -> Service:
     """The runtime's operations over the intake."""
 
-    async def invoke_endpoint_async(call: Call, params: Params) -> Reply:  # noqa: ARG001
+    async def invoke_endpoint_async(call: Call, params: Params) -> Reply:
         accepted = await intake.invoke(_request(params))
         output = {
             "InferenceId": accepted.inference_id,
@@ -25,7 +25,7 @@ def sagemaker_runtime_service(intake: Intake, directory: EndpointDirectory) -> S
         # AWS: 202 (InvokeEndpointAsync API reference). The header is ours: the one id that never repeats.
         return Reply(output=output, status=202, headers={INVOCATION_ID_HEADER: accepted.invocation_id})
 
-    async def refuse_synchronous(call: Call, params: Params) -> Mapping[str, Any]:  # noqa: ARG001
+    async def refuse_synchronous(call: Call, params: Params) -> Mapping[str, Any]:
         name = params["EndpointName"]
         await directory.lookup(name)
         # AWS: the text that strands-agents/sdk-python#1969 and others match on.
