@@ -3,6 +3,7 @@ import hashlib
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.buckets import INLINE_MAX, MIB, SetClock, files_in, get, noise, open_buckets, pieces, put
@@ -220,6 +221,23 @@ async def test_an_open_object_stays_whole_when_overwritten_and_deleted(
     await opened.aclose()
     await opened.aclose()
     assert files_in(tmp_path) == []
+
+
+async def test_an_object_replaced_between_its_row_and_its_file_is_looked_up_again(
+    buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(buckets, "key", noise(INLINE_MAX + 1, 1))
+    read = buckets.database.read
+
+    async def read_then_replaced(fn: Any) -> Any:
+        found = await read(fn)
+        monkeypatch.setattr(buckets.database, "read", read)
+        await put(buckets, "key", noise(INLINE_MAX + 1, 2))
+        await buckets.sweeper.collect()
+        return found
+
+    monkeypatch.setattr(buckets.database, "read", read_then_replaced)
+    assert await get(buckets, "key") == noise(INLINE_MAX + 1, 2)
 
 
 async def test_readers_and_writers_of_one_key_never_see_a_mixture(buckets: Buckets) -> None:
