@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
-from tarry.aws.compatibility import render_markdown
-from tarry.bootstrap.build import all_services
 from typer.main import get_command
 
+from tarry.aws.compatibility import render_markdown
+from tarry.bootstrap.build import all_services
 from tarry.cli.main import app
 from tarry.settings import Settings
 
