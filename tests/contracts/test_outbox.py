@@ -49,7 +49,7 @@ async def case(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     database = await Database.open(tmp_path / "tarry.db", create=metadata)
 
     async def insert(notification: Notification) -> None:
-        await database.write(lambda connection: announce(connection, notification, clock.now_us()))
+        await database.write(lambda connection: announce(connection, [notification], clock.now_us()))
 
     async def read_error(id: str) -> str | None:
         statement = select(outbox.c.error).where(outbox.c.id == id, outbox.c.given_up_at_us.is_not(None))

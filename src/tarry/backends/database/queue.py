@@ -61,14 +61,12 @@ class SqlInvocationQueue:
 
     async def decide(self, lease: Lease, decision: Decision) -> InvocationState:
         """See ports.InvocationQueue."""
-        ended = await self._database.write(
-            lambda connection: self._deciding.decide(connection, lease, decision), after=self._announced
-        )
+        ended = await self._database.write_grouped(self._deciding.decide, (lease, decision), after=self._announced)
         return ended.state
 
     async def finish(self, invocation_id: str) -> None:
         """See ports.InvocationQueue."""
-        await self._database.write(lambda connection: self._deciding.finish(connection, invocation_id), after=self._announced)
+        await self._database.write_grouped(self._deciding.finish, invocation_id, after=self._announced)
 
     async def release(self, lease: Lease, *, lost: bool) -> None:
         """See ports.InvocationQueue."""

@@ -12,9 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, literal, or
 
 from tarry.backends.database.documents import load
 from tarry.backends.database.queue_rows import (
-    HELD_ROWS,
     NO_LEASE,
-    VOID,
     LeaseTerms,
     count_queued,
     held_under,
@@ -105,11 +103,6 @@ _RELEASE = (
     .where(invocation.c.seq == bindparam("of"))
     .values(state=InvocationState.QUEUED.value, lost_attempts=invocation.c.lost_attempts + bindparam("lost"), **NO_LEASE)
 )
-_LEASES = (
-    select(invocation.c.seq, invocation.c.id, invocation.c.lease_token)
-    .where(invocation.c.id.in_(bindparam("ids", expanding=True)))
-    .where(HELD_ROWS, invocation.c.lease_expires_at_us > VOID)
-)
 _RENEW = update(invocation).where(invocation.c.seq.in_(bindparam("seqs", expanding=True)))
 
 
@@ -167,17 +160,16 @@ def take(connection: Connection, terms: LeaseTerms, seqs: Sequence[int], taker: 
 
 def renew(connection: Connection, terms: LeaseTerms, leases: Sequence[Lease]) -> set[str]:
     """See ports.InvocationQueue.renew."""
-    wanted = {(lease.invocation_id, lease.token) for lease in leases}
-    rows = connection.execute(_LEASES, {"ids": sorted({of for of, _ in wanted})}).all()
-    kept = {(row.id, row.lease_token): row.seq for row in rows if (row.id, row.lease_token) in wanted}
-    if kept:
-        connection.execute(_RENEW.values(lease_expires_at_us=terms.end_us()), {"seqs": sorted(kept.values())})
-    return {of for of, _ in wanted - kept.keys()}
+    held = held_under(connection, leases)
+    if held:
+        seqs = sorted(row.seq for row in held.values())
+        connection.execute(_RENEW.values(lease_expires_at_us=terms.end_us()), {"seqs": seqs})
+    return {lease.invocation_id for lease in leases if lease not in held}
 
 
 def release(connection: Connection, lease: Lease, *, lost: bool) -> str | None:
     """See ports.InvocationQueue.release; returns the endpoint whose queue has it again, None if the lease was lost."""
-    held = held_under(connection, lease)
+    held = held_under(connection, [lease]).get(lease)
     if held is None or held.state is not InvocationState.RUNNING:
         return None
     connection.execute(_RELEASE, {"of": held.seq, "lost": int(lost)})

@@ -3,14 +3,14 @@
 ``decide`` writes the outcome once, guarded by state and lease token; everything after it can be repeated by anyone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, delete, insert, select, update
 
 from tarry.backends.database.documents import dump, load
-from tarry.backends.database.queue_rows import HELD_ROWS, NO_LEASE, PUBLISHING_ROWS, held_under
+from tarry.backends.database.queue_rows import HELD_ROWS, NO_LEASE, PUBLISHING_ROWS, Held, held_under
 from tarry.backends.database.schema import decision as decision_table
 from tarry.backends.database.schema import invocation, invocation_body, outbox
 from tarry.core.errors import Bug, LeaseLost
@@ -25,13 +25,14 @@ _EMPTIED = {"staged": None, "inline": None, "notification": None}
 _DECIDE = insert(decision_table)
 _MOVE = update(invocation).where(invocation.c.seq == bindparam("of")).values(state=bindparam("state_after"))
 _END = _MOVE.values(**NO_LEASE)
-_FORGET_BODY = delete(invocation_body).where(invocation_body.c.invocation_id == bindparam("of"))
-_EMPTY = update(decision_table).where(decision_table.c.invocation_id == bindparam("of")).values(**_EMPTIED)
+_THESE: BindParameter[Any] = bindparam("ids", expanding=True)
+_FORGET_BODIES = delete(invocation_body).where(invocation_body.c.invocation_id.in_(_THESE))
+_EMPTY = update(decision_table).where(decision_table.c.invocation_id.in_(_THESE)).values(**_EMPTIED)
 _ANNOUNCE = insert(outbox)
 _DECIDED = (
     select(invocation.c.seq, decision_table)
     .join(decision_table, decision_table.c.invocation_id == invocation.c.id)
-    .where(invocation.c.id == bindparam("id"), PUBLISHING_ROWS)
+    .where(invocation.c.id.in_(_THESE), PUBLISHING_ROWS)
 )
 _STAGED = (
     select(decision_table.c.staged)
@@ -55,44 +56,78 @@ class Deciding:
     clock: Clock
     publish: PublishInTransaction | None
 
-    def decide(self, connection: Connection, lease: Lease, decision: Decision) -> Ended:
-        """See ports.InvocationQueue.decide."""
-        if decision.invocation_id != lease.invocation_id or decision.outcome.state not in TERMINAL:
-            raise Bug(f"A decision ends its own invocation; got {decision.outcome.state} for {decision.invocation_id}.")
-        held = held_under(connection, lease)
-        if held is None or held.state is not InvocationState.RUNNING:
-            raise LeaseLost(f"The lease on invocation {lease.invocation_id} is lost, or the invocation has been decided.")
-        outcome = dump(replace(decision.outcome, response=None))  # the notification has the response, the object is the response
-        row = {"invocation_id": decision.invocation_id, "outcome": outcome}
+    def decide(self, connection: Connection, items: Sequence[tuple[Lease, Decision]]) -> list[Ended | Exception]:
+        """See ports.InvocationQueue.decide; many at once. A publish that fails fails the call: it is then made item by item."""
+        held = held_under(connection, (lease for lease, _ in items))
+        answers: list[Ended | Exception] = []
+        won: list[tuple[int, Decision]] = []
+        for lease, decision in items:
+            row = held.get(lease)
+            refusal = _refusal(row, lease, decision)
+            if refusal is None and row is not None:
+                won.append((row.seq, decision))
+                del held[lease]  # a second decision under the same lease comes too late, in one batch as in two
+            answers.append(refusal or self._ended(decision))
+        if won:
+            self._write(connection, won)
+        return answers
+
+    def finish(self, connection: Connection, invocation_ids: Sequence[str]) -> list[Ended | Exception | None]:
+        """See ports.InvocationQueue.finish; many at once. None: there was nothing to do."""
+        rows = connection.execute(_DECIDED, {"ids": sorted(set(invocation_ids))}).all()
+        if not rows:
+            return [None] * len(invocation_ids)
+        connection.execute(_EMPTY, {"ids": [row.invocation_id for row in rows]})
+        decided = [(row.seq, read_decision(row)) for row in rows]
+        self._end(connection, decided)
+        ended = {decision.invocation_id: _end_of(decision) for _, decision in decided}
+        return [ended.pop(invocation_id, None) for invocation_id in invocation_ids]
+
+    def _ended(self, decision: Decision) -> Ended:
+        return Ended(InvocationState.PUBLISHING, announced=False) if self.publish is None else _end_of(decision)
+
+    def _write(self, connection: Connection, won: Sequence[tuple[int, Decision]]) -> None:
         if self.publish is None:
-            connection.execute(_DECIDE, row | _to_publish(decision))
-            connection.execute(_MOVE, {"of": held.seq, "state_after": InvocationState.PUBLISHING.value})
-            return Ended(InvocationState.PUBLISHING, announced=False)
-        connection.execute(_DECIDE, row | _EMPTIED)
-        if decision.staged is not None:
-            self.publish(connection, decision.staged, self.clock.now_us())
-        return self._end(connection, held.seq, decision)
+            connection.execute(_DECIDE, [_row(decision) | _to_publish(decision) for _, decision in won])
+            connection.execute(_MOVE, [{"of": seq, "state_after": InvocationState.PUBLISHING.value} for seq, _ in won])
+            return
+        connection.execute(_DECIDE, [_row(decision) | _EMPTIED for _, decision in won])
+        for _, decision in won:
+            if decision.staged is not None:
+                self.publish(connection, decision.staged, self.clock.now_us())
+        self._end(connection, won)
 
-    def finish(self, connection: Connection, invocation_id: str) -> Ended | None:
-        """See ports.InvocationQueue.finish; None: there was nothing to do."""
-        row = connection.execute(_DECIDED, {"id": invocation_id}).one_or_none()
-        if row is None:
-            return None
-        connection.execute(_EMPTY, {"of": invocation_id})
-        return self._end(connection, row.seq, read_decision(row))
-
-    def _end(self, connection: Connection, seq: int, decision: Decision) -> Ended:
-        connection.execute(_END, {"of": seq, "state_after": decision.outcome.state.value})
-        connection.execute(_FORGET_BODY, {"of": decision.invocation_id})
-        if decision.notification is not None:
-            announce(connection, decision.notification, self.clock.now_us())
-        return Ended(decision.outcome.state, announced=decision.notification is not None)
+    def _end(self, connection: Connection, decided: Sequence[tuple[int, Decision]]) -> None:
+        connection.execute(_END, [{"of": seq, "state_after": decision.outcome.state.value} for seq, decision in decided])
+        connection.execute(_FORGET_BODIES, {"ids": [decision.invocation_id for _, decision in decided]})
+        announce(connection, [each.notification for _, each in decided if each.notification], self.clock.now_us())
 
 
-def announce(connection: Connection, notification: Notification, now_us: int) -> None:
-    """Put a notification into the outbox, due at once."""
-    row = {"id": notification.id, "topic_arn": notification.topic_arn, "message": notification.message}
-    connection.execute(_ANNOUNCE, {**row, "tries": 0, "due_at_us": now_us})
+def _refusal(held: Held | None, lease: Lease, decision: Decision) -> Exception | None:
+    if decision.invocation_id != lease.invocation_id or decision.outcome.state not in TERMINAL:
+        return Bug(f"A decision ends its own invocation; got {decision.outcome.state} for {decision.invocation_id}.")
+    if held is None or held.state is not InvocationState.RUNNING:
+        return LeaseLost(f"The lease on invocation {lease.invocation_id} is lost, or the invocation has been decided.")
+    return None
+
+
+def _end_of(decision: Decision) -> Ended:
+    return Ended(decision.outcome.state, announced=decision.notification is not None)
+
+
+def _row(decision: Decision) -> dict[str, Any]:
+    outcome = replace(decision.outcome, response=None)  # the notification has the response, the object is the response
+    return {"invocation_id": decision.invocation_id, "outcome": dump(outcome)}
+
+
+def announce(connection: Connection, notifications: Sequence[Notification], now_us: int) -> None:
+    """Put notifications into the outbox, due at once."""
+    rows = [
+        {"id": each.id, "topic_arn": each.topic_arn, "message": each.message, "tries": 0, "due_at_us": now_us}
+        for each in notifications
+    ]
+    if rows:
+        connection.execute(_ANNOUNCE, rows)
 
 
 def read_decision(row: Any) -> Decision:

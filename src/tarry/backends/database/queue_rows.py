@@ -33,9 +33,9 @@ VOID = 0
 """The end of a lease that holds no longer, whatever the clock says."""
 
 _COUNT = update(backlog).where(backlog.c.endpoint_id == bindparam("of")).values(queued=backlog.c.queued + bindparam("change"))
-_HOLDS = (
-    select(invocation.c.seq, invocation.c.endpoint_id, invocation.c.state)
-    .where(invocation.c.id == bindparam("id"), invocation.c.lease_token == bindparam("token"))
+_HELD = (
+    select(invocation.c.seq, invocation.c.id, invocation.c.lease_token, invocation.c.endpoint_id, invocation.c.state)
+    .where(invocation.c.id.in_(bindparam("ids", expanding=True)))
     .where(HELD_ROWS, invocation.c.lease_expires_at_us > VOID)
 )
 
@@ -63,10 +63,15 @@ class Held:
     state: InvocationState
 
 
-def held_under(connection: Connection, lease: Lease) -> Held | None:
-    """The row that this lease is the right to, or None if it is lost."""
-    row = connection.execute(_HOLDS, {"id": lease.invocation_id, "token": lease.token}).one_or_none()
-    return None if row is None else Held(row.seq, row.endpoint_id, InvocationState(row.state))
+def held_under(connection: Connection, leases: Iterable[Lease]) -> dict[Lease, Held]:
+    """The rows that these leases are the right to; lost ones are not among them."""
+    wanted = {(lease.invocation_id, lease.token): lease for lease in leases}
+    rows = connection.execute(_HELD, {"ids": sorted({of for of, _ in wanted})})
+    return {
+        wanted[key]: Held(row.seq, row.endpoint_id, InvocationState(row.state))
+        for row in rows
+        if (key := (row.id, row.lease_token)) in wanted
+    }
 
 
 def count_queued(connection: Connection, endpoint_ids: Iterable[str], change: int) -> None:
