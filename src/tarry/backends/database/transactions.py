@@ -245,8 +245,8 @@ def _resolve(batch: list[_Write], results: list[Any]) -> None:
             if not write.future.done():
                 write.future.set_exception(result)
             continue
-        if write.after is not None:
-            write.after(result)
+        if write.after is not None:  # before the caller runs on, and on its own: one that fails keeps nobody else waiting
+            write.future.get_loop().call_soon(write.after, result)
         if not write.future.done():
             write.future.set_result(result)
 

@@ -229,3 +229,17 @@ async def test_the_file_is_the_owners_alone(tmp_path: Path) -> None:
     await database.insert(row, add("x"))
     assert {stat.S_IMODE(entry.stat().st_mode) for entry in tmp_path.iterdir()} == {0o600}
     await database.close()
+
+
+async def test_an_after_that_fails_keeps_nobody_waiting(database: Database) -> None:
+    def fail(_: None) -> None:
+        raise ValueError("in a hint")
+
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context["exception"]))
+    async with Gate(database):
+        writes = [asyncio.create_task(database.write(lambda _: None, after=fail)) for _ in range(2)]
+        writes.append(asyncio.create_task(database.insert(row, add("x"))))
+        await asyncio.sleep(0)
+    await asyncio.gather(*writes)
+    assert len(complaints) == 2
