@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import structlog
@@ -22,6 +21,7 @@ from rich.console import Console
 
 from tarry.bootstrap.build import Tarry, build
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
+from tarry.bootstrap.http import BoundedHttp, Server
 from tarry.core.errors import Bug, InvalidRequest
 from tarry.settings import ServerSettings, Settings
 
@@ -45,15 +45,6 @@ def run_server(settings: Settings) -> None:
     finally:
         directory.remove_server()
         directory.close()
-
-
-class _Uvicorn(uvicorn.Server):
-    """uvicorn without its signal handlers: the stop has an order of its own."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to ``_serve``."""
-        yield
 
 
 async def _serve(settings: Settings, directory: DataDirectory) -> None:
@@ -137,11 +128,11 @@ def _url(settings: ServerSettings, listener: socket.socket) -> str:
     return f"{scheme}://{host}:{listener.getsockname()[1]}"
 
 
-def _http(settings: ServerSettings) -> _Uvicorn:
+def _http(settings: ServerSettings) -> Server:
     """The HTTP server, its certificate checked; the application is set once it has been built."""
     config = uvicorn.Config(
         _not_built_yet,
-        http="httptools",
+        http=BoundedHttp,
         interface="asgi3",
         proxy_headers=False,
         ws="none",
@@ -161,7 +152,7 @@ def _http(settings: ServerSettings) -> _Uvicorn:
         raise InvalidRequest(
             f"The certificate {settings.tls_cert} or its key {settings.tls_key} cannot be used: {error}."
         ) from None
-    return _Uvicorn(config)
+    return Server(config)
 
 
 def _notify_supervisor(state: str) -> None:

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from tarry.core.catalog import AsyncInferenceConfig
 from tarry.core.deployment import BUCKETS
+from tarry.core.errors import InvalidRequest
 from tarry.core.names import S3Location
 
 LOST_ATTEMPTS_MAX = 3
@@ -19,6 +20,7 @@ INLINE_BYTES_MAX = 128 * 1024
 """Answers up to this size ride in the decision row, and in a notification that includes the response."""
 TTL_S_DEFAULT = 21_600  # AWS: InvokeEndpointAsync API reference, RequestTTLSeconds
 TIMEOUT_S_DEFAULT = 900  # AWS: InvokeEndpointAsync API reference, InvocationTimeoutSeconds
+KEY_BYTES_MAX = 1024  # AWS: S3 user guide, object-keys
 CONCURRENCY_DEFAULT = 4  # OURS: AWS picks a number and does not say which; the seed's example has 4
 
 
@@ -139,7 +141,7 @@ class Locations:
 
 
 def locations_of(config: AsyncInferenceConfig, invocation_id: str, extension: str | None, filename: str | None) -> Locations:
-    """Fix both keys at acceptance.
+    """Fix both keys at acceptance. Errors: InvalidRequest where a key would be longer than S3 allows.
 
     Output: ``<S3OutputPath>/[<ext>/]<Filename or id.out>``.
     Failure: ``<S3FailurePath, else S3OutputPath>/[<ext>/]<stem>-error.out``.
@@ -157,6 +159,12 @@ def locations_of(config: AsyncInferenceConfig, invocation_id: str, extension: st
     failure = failure_root.join(ext, f"{stem}-error.out")
     if failure == output:
         failure = failure_root.join(ext, f"{stem}-error-error.out")
+    for place in (output, failure):
+        if len(place.key.encode()) > KEY_BYTES_MAX:
+            raise InvalidRequest(
+                f"The result's key would have {len(place.key.encode())} bytes, S3 allows {KEY_BYTES_MAX}: {place.key[:100]}... "
+                "Shorten S3OutputPath, S3FailurePath or S3OutputPathExtension."
+            )
     return Locations(output, failure)
 
 

@@ -13,7 +13,8 @@ class _FakeListener:
 
     async def wait(self, timeout_s: float) -> bool:
         try:
-            await asyncio.wait_for(self.hinted.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self.hinted.wait()
         except TimeoutError:
             return False
         self.hinted.clear()

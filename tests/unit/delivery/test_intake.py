@@ -78,3 +78,10 @@ async def test_a_full_queue_is_throttled() -> None:
     await world.intake.invoke(_request())
     with pytest.raises(Throttled):
         await world.intake.invoke(_request())
+
+
+async def test_a_key_longer_than_s3_allows_is_refused_at_once() -> None:
+    world = await World().deploy()
+    with pytest.raises(InvalidRequest, match="S3 allows 1024"):
+        await world.intake.invoke(_request(output_extension="x" * 1020))
+    assert not world.queue.rows

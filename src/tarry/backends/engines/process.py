@@ -219,8 +219,10 @@ class ProcessEngine:
                     "Please check CloudWatch logs for this endpoint. It did not listen on the port that SAGEMAKER_BIND_TO_PORT "
                     f"names within {running.spec.startup_timeout_s} seconds."
                 )
+            # Not wait_for: on Python 3.11 it can lose a cancellation that comes together with the end of what it waits for.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(running.process.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await running.process.wait()
             pause = min(pause * 1.5, _LISTEN_POLL_MAX_S)
 
     async def _blames_the_port(self, running: _Running) -> bool:

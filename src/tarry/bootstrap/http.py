@@ -1,0 +1,78 @@
+"""The HTTP listener: uvicorn, with two bounds that it lacks.
+
+uvicorn limits neither how long a client may take to send a request's head (a connection that sends a byte a minute is kept
+for ever) nor how many bytes of head it collects. Bodies are bounded by the door, which knows what each operation takes.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_S_MAX = 20.0
+HEAD_BYTES_MAX = 64 * 1024
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handlers: our stop has an order of its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to whoever runs the server."""
+        yield
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """One connection. From its start, and from the first byte of each further request, the head has a time and a size."""
+
+    head_s_max = HEAD_S_MAX
+    _head_timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The first head begins."""
+        super().connection_made(transport)
+        self._head_begins()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """No head will come."""
+        self._head_ends()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """A further head begins."""
+        super().on_message_begin()
+        self._head_begins()
+
+    def on_headers_complete(self) -> None:
+        """The head is here."""
+        self._head_ends()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes before the head has ended."""
+        super().data_received(data)
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self._refuse(_TOO_LARGE)
+
+    def _head_begins(self) -> None:
+        self._head_ends()
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(self.head_s_max, self._refuse, _TOO_SLOW)
+
+    def _head_ends(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, answer: bytes) -> None:
+        self._head_ends()
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+            self.transport.close()
