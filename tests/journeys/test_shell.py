@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from tests.support.server import Certificate
 from tests.support.server_process import ServerProcess
 
 
@@ -89,6 +90,32 @@ def test_a_misspelt_setting_is_refused(tmp_path: Path) -> None:
     code, said = ServerProcess(tmp_path / "data", settings={"TARRY_SERVER__PROT": "1"}).run_to_end()
     assert code == 1
     assert "server.prot" in said
+
+
+def test_tls_serves_an_unmodified_program_with_trailing_checksums(tmp_path: Path) -> None:
+    certificate = Certificate.make(tmp_path)
+    flags = ("--tls-cert", str(certificate.cert), "--tls-key", str(certificate.key))
+    with ServerProcess(tmp_path / "data", *flags) as server:
+        environ = _env_lines(server)
+        assert environ["AWS_ENDPOINT_URL"].startswith("https://")
+        assert environ["AWS_CA_BUNDLE"] == str(certificate.cert)
+        program = (
+            "import boto3; s3 = boto3.client('s3'); s3.create_bucket(Bucket='over-tls');"
+            "s3.put_object(Bucket='over-tls', Key='k', Body=b'x' * 3_000_000);"
+            "print(len(s3.get_object(Bucket='over-tls', Key='k')['Body'].read()))"
+        )
+        done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environ)
+    assert done.stdout.strip() == "3000000"
+
+
+def test_a_bad_certificate_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("no certificate")
+    (tmp_path / "key.pem").write_text("no key")
+    flags = ("--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"))
+    code, said = ServerProcess(tmp_path / "data", *flags).run_to_end()
+    assert code == 1
+    assert "cert.pem" in said
+    assert "Traceback" not in said
 
 
 def test_a_stop_leaves_no_process_and_no_server_file(tmp_path: Path) -> None:

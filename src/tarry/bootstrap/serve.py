@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -170,8 +171,8 @@ async def _not_built_yet(scope: Any, receive: Any, send: Any) -> None:
     raise Bug("The application was called before it was built.")
 
 
-def _text(path: object) -> str | None:
-    return None if path is None else str(path)
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())
 
 
 def _say_ready(info: ServerInfo, settings: Settings) -> None:
