@@ -9,9 +9,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tarry.core.errors import InvalidRequest
 
@@ -38,12 +38,6 @@ class ServerSettings(_Group):
     """PEM file with the private key."""
     drain_timeout_s: Annotated[float, Field(ge=0)] = 30.0
     """After SIGTERM, how long running invocations may take before they go back to the queue."""
-
-    @model_validator(mode="after")
-    def _both_or_none(self) -> Self:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key go together: give both or neither")
-        return self
 
 
 class ScopeSettings(_Group):
@@ -121,7 +115,10 @@ def load(data_dir: Path, flags: Mapping[str, Any], environ: Mapping[str, str] = 
     for source, values in layers:
         _check(source, values, data_dir)
         merged = _merge(merged, values)
-    return Settings(**{**merged, "data_dir": data_dir})
+    settings = Settings(**{**merged, "data_dir": data_dir})
+    if (settings.server.tls_cert is None) != (settings.server.tls_key is None):
+        raise InvalidRequest("server.tls_cert and server.tls_key go together: give both or neither.")
+    return settings
 
 
 def _check(source: str, values: Mapping[str, Any], data_dir: Path) -> None:

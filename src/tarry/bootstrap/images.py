@@ -7,8 +7,7 @@ from pathlib import Path
 from tarry.backends.images import ImageCatalogue
 
 
-def build_image(reference: str, environments_dir: Path, progress: Callable[[str], None]) -> str:
-    """Build it (nothing to do if it exists) and say what would start it. Errors: ImageNotFound, ImageBroken."""
+def build_image(reference: str, environments_dir: Path, progress: Callable[[str], None]) -> None:
+    """Build it; nothing to do if it exists. Errors: ImageNotFound, ImageBroken."""
     catalogue = ImageCatalogue((), environments_dir, progress)
-    prepared = asyncio.run(catalogue.prepare(reference))
-    return " ".join(prepared.command)
+    asyncio.run(catalogue.prepare(reference))

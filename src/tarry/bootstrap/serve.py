@@ -19,6 +19,7 @@ import structlog
 import uvicorn
 import uvloop
 from rich.console import Console
+from rich.markup import escape
 
 from tarry.bootstrap.build import Tarry, build
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
@@ -177,8 +178,9 @@ def _text(path: Path | None) -> str | None:
 
 def _say_ready(info: ServerInfo, settings: Settings) -> None:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"[bold green]Tarry is ready[/] at {info.url} (process {info.pid}, data in {settings.data_dir})")
-    console.print(f'Point AWS programs at it:  eval "$(tarry env --data-dir {settings.data_dir})"')
+    where = escape(str(settings.data_dir))
+    console.print(f"[bold green]Tarry is ready[/] at {info.url} (process {info.pid}, data in {where})")
+    console.print(f'Point AWS programs at it:  eval "$(tarry env --data-dir {where})"')
 
 
 def _configure_log(level: str) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 import tarry
 from tarry.bootstrap.directory import DataDirectory
@@ -20,6 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # square brackets are text here
 )
 _errors = Console(stderr=True, soft_wrap=True)
 
@@ -97,8 +99,8 @@ def images_build(
 ) -> None:
     """Build an image's environment now instead of at the first endpoint that needs it."""
     with _errors.status(f"building the environment of {reference}") as status:
-        where = build_image(reference, environments, status.update)
-    typer.echo(f"{reference}: {where}")
+        build_image(reference, environments, lambda line: status.update(escape(line)))
+    typer.echo(f"{reference} can be started from {environments}")
 
 
 @app.command()
@@ -112,5 +114,5 @@ def main() -> None:
     try:
         app()
     except TarryError as error:
-        _errors.print(f"[bold red]tarry:[/] {error}", markup=True, highlight=False)
+        _errors.print(f"[bold red]tarry:[/] {escape(str(error))}", highlight=False)
         raise SystemExit(1) from None
