@@ -80,7 +80,7 @@ def server() -> Iterator[dict[str, str]]:
     try:
         wait_until_ready(process, directory)
         yield environment_of(directory / "data")
-    except BaseException:
+    except (Exception, SystemExit):
         log.flush()
         tail = (directory / "server.log").read_text().splitlines()[-15:]
         print("--- the end of the server's log", *tail, sep="\n", file=sys.stderr)
