@@ -40,6 +40,8 @@ def _model_archive(path: Path) -> xgboost.Booster:
 def test_the_program_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     booster = _model_archive(tmp_path / "demo-xgboost-model.tar.gz")
+    make = [str(ROOT / "scripts" / "make-environment"), str(ROOT / ".demo" / "program"), str(ROOT / "requirements" / "demo.txt")]
+    subprocess.run(make, check=True, capture_output=True)
     environments = ("--environments", str(ROOT / ".demo" / "environments"))
     with ServerProcess(tmp_path / "data", *environments) as server:
         command = [sys.executable, "-m", "tarry", "env", "--data-dir", str(server.data_dir)]
