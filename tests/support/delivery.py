@@ -65,7 +65,7 @@ class World:
         self.intake = Intake(self.directory, self.queue, self.clock, self.ids)
         self.sweeper = Sweeper(self.queue, self.settlement, self.clock)
         self.dispatcher = Dispatcher(self.outbox, self.notifier, self.metrics, self.clock, self.wakeups)
-        self.slots = Slots(self.store, self.queue, self.worker, self.models, self.clock, self.wakeups)
+        self.slots = Slots(self.store, self.queue, self.worker, self.models, self.clock, self.wakeups, lease_s=30.0)
         self.instance = entities.instance(address=ADDRESS)
 
     async def deploy(self, **endpoint: Any) -> "World":

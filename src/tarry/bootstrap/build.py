@@ -75,16 +75,20 @@ Loop = Callable[[], Coroutine[Any, Any, None]]
 class Tarry:
     """Everything in one process, connected. ``failed`` ends only if a loop ends in a bug: then the server has to stop."""
 
-    def __init__(self, app: App, slots: Slots, loops: Mapping[str, Loop], resources: AsyncExitStack) -> None:
+    def __init__(
+        self, app: App, reconciler: Reconciler, slots: Slots, loops: Mapping[str, Loop], resources: AsyncExitStack
+    ) -> None:
         self.app = app
+        self._reconciler = reconciler
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._slots = slots
         self._loops = loops
         self._resources = resources
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
-        """Start the loops."""
+    async def start(self) -> None:
+        """Put away the instances of an earlier server, then start the loops: no work may go to one that is gone."""
+        await self._reconciler.take_over()
         for name, loop in self._loops.items():
             task = asyncio.create_task(loop(), name=name)
             task.add_done_callback(self._ended)
@@ -230,12 +234,12 @@ async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
 
 def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances, resources: AsyncExitStack) -> Tarry:
     clock, ids, scope, wakeups, metrics = ground.clock, ground.ids, ground.scope, ground.wakeups, ProcessMetrics()
-    store, queue, models = data.store, data.queue, instances.models
+    store, queue, models, lease_s = data.store, data.queue, instances.models, ground.settings.queue.lease_s
     reconciler = Reconciler(store, instances.engine, models, instances.images, cloud.notifier, clock, ids, wakeups)
     resources.push_async_callback(reconciler.close)
     endpoints = EndpointDirectory(store, clock, wakeups, scope.region)
     settlement = Settlement(queue, cloud.objects, clock, metrics)
-    slots = Slots(store, queue, Worker(queue, cloud.objects, models, settlement), models, clock, wakeups)
+    slots = Slots(store, queue, Worker(queue, cloud.objects, models, settlement), models, clock, wakeups, lease_s)
     app = App(
         services={
             "sagemaker": sagemaker_service(Commands(store, clock, ids, scope, wakeups)),
@@ -259,7 +263,7 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
         "dispatcher": Dispatcher(data.outbox, cloud.notifier, metrics, clock, wakeups).run,
         "pusher": cloud.pusher.run,
     }
-    return Tarry(app, slots, loops, resources)
+    return Tarry(app, reconciler, slots, loops, resources)
 
 
 class _Nothing:

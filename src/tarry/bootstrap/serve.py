@@ -58,7 +58,7 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
     tarry = await build(settings, directory, scope, (settings.server.public_url or info.url).rstrip("/"))
     http.config.loaded_app = tarry.app
     try:
-        tarry.start()
+        await tarry.start()
         serving = asyncio.create_task(http.serve(sockets=[listener]), name="http")
         directory.write_server(info)
         tarry.app.ready = True

@@ -148,6 +148,13 @@ class InstanceKeeper:
         except START_ERRORS as error:
             await self._fail(instance.id, str(error))
             return None
+        except Exception as error:
+            # A bug: the endpoint has to end and to say so, instead of trying the same for ever.
+            log.exception("an instance could not be started", instance_id=instance.id)
+            await self._fail(
+                instance.id, f"Request to service failed: {type(error).__name__} while starting; see the server's log."
+            )
+            return None
         cause = await self._await_health(spec, address)
         if cause is not None:
             await self._fail(instance.id, cause)

@@ -5,6 +5,7 @@ from tarry.control.requests import CreateModel
 from tarry.control.tags import checked_tags
 from tarry.core.catalog import Model
 from tarry.core.errors import InvalidRequest
+from tarry.core.names import S3Location
 from tarry.ports import Add, Page, PageQuery
 
 ENVIRONMENT_BYTES_MAX = 32 * 1024  # AWS: CreateModel API reference, ContainerDefinition.Environment
@@ -24,6 +25,8 @@ class ModelCommands:
                 f"Environment must have at most {ENVIRONMENT_BYTES_MAX} bytes in all keys and values, got {size}. "
                 "Put larger settings into the model archive."
             )
+        if request.container.model_data_url is not None:
+            S3Location.parse(request.container.model_data_url)
         context = self._context
         model = Model(
             id=context.ids.uuid(),

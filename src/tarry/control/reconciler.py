@@ -6,6 +6,7 @@ Long work (starting an instance, testing topics) is handed to tasks that write t
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import structlog
@@ -19,7 +20,19 @@ from tarry.core.errors import Conflict, StorageFull, TarryError, Throttled
 from tarry.core.instance import ENDED, Instance, InstanceState
 from tarry.core.invocation import TERMINAL, InvocationRecord, InvocationState
 from tarry.core.planning import EndpointView, plan
-from tarry.ports import CHANNEL_ENDPOINTS, Clock, Engine, EngineStatus, Ids, Images, ModelServer, Notifier, Store, Wakeups
+from tarry.ports import (
+    CHANNEL_ENDPOINTS,
+    Clock,
+    Engine,
+    EngineStatus,
+    Ids,
+    Images,
+    ModelServer,
+    Notifier,
+    Replace,
+    Store,
+    Wakeups,
+)
 
 T = TypeVar("T", Deployment, Instance)
 
@@ -68,6 +81,16 @@ class Reconciler:
         """End the tasks that look after instances and topics. Instances run on until the engine is closed."""
         await self._keeper.close()
         await self._topics.close()
+
+    async def take_over(self) -> None:
+        """After a start, before anybody looks for work: instances that the engine does not know are Stopped.
+
+        They ended with an earlier server, whose addresses may be somebody else's by now. Errors: StorageFull, Throttled.
+        """
+        known = {status.instance_id for status in await self._engine.observe()}
+        for row in await self._store.find(Instance, state=tuple(set(InstanceState) - ENDED)):
+            if row.id not in known:
+                await self._store.apply(Replace(replace(row, state=InstanceState.STOPPED, ended_at_us=self._clock.now_us())))
 
     async def reconcile(self) -> None:
         """One pass over all endpoints. What goes wrong with one of them does not hold up the others."""

@@ -79,7 +79,10 @@ class S3Location:
 
 
 def _from_https(uri: str) -> tuple[str, str]:
-    split = urlsplit(uri)
+    try:
+        split = urlsplit(uri)
+    except ValueError:
+        return "", ""
     path = unquote(split.path.removeprefix("/"))
     if match := _VIRTUAL_HOST.match(split.netloc):
         return match["bucket"], path

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from tarry.core import failure_reasons
-from tarry.core.errors import BucketNotFound
+from tarry.core.errors import BucketNotFound, TarryError
 from tarry.core.invocation import Invocation, InvocationState, Outcome
 from tarry.core.names import S3Location
 from tarry.core.notifications import result_notification
@@ -96,7 +96,8 @@ class Settlement:
         )
         try:
             state = await self._queue.decide(claim.lease, decision)
-        except BaseException:
+        except TarryError:
+            # Nothing was chosen. (When cancelled, nobody knows: then the bytes are left to the store's own sweeper.)
             if staged is not None:
                 await self._objects.discard(staged)
             raise

@@ -1,12 +1,15 @@
 """Who works on how much at once."""
 
 import asyncio
+from dataclasses import replace
 
 from tests.support.delivery import ADDRESS, World, settle_down
 
-from tarry.core.instance import InstanceState
+from tarry.core.errors import ModelServerUnreachable, StorageFull
+from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import InvocationState
-from tarry.ports import ModelRequest
+from tarry.delivery.slots import Slots
+from tarry.ports import Claim, ModelRequest
 from tarry.testing.modelserver import FakeAnswer
 
 
@@ -97,3 +100,93 @@ async def test_a_dead_instance_gets_nothing_until_it_answers_again() -> None:
         world.wakeups.notify("queue:endpoint-e")
         await settle_down(2000)
         assert await world.state() is InvocationState.COMPLETED
+
+
+def _poison(world: World, fatal: set[str]) -> None:
+    """A model that dies of some inputs, with everything in flight, and is started anew at once."""
+    deaths = asyncio.Event()
+
+    async def answering(request: ModelRequest, body: bytes) -> FakeAnswer:
+        nonlocal deaths
+        if body.decode() in fatal:
+            world.models.closed.add(ADDRESS)
+            dying, deaths = deaths, asyncio.Event()
+            dying.set()
+            raise ModelServerUnreachable("it died")
+        mine = deaths
+        for _ in range(50):
+            await asyncio.sleep(0)
+            if mine.is_set():
+                raise ModelServerUnreachable("it died under me")
+        return FakeAnswer(body=body)
+
+    world.models.answering = answering
+
+
+async def test_a_poison_request_takes_its_neighbours_with_it_once_and_not_again() -> None:
+    world = await World().deploy()
+    _poison(world, {"poison"})
+    for number in range(3):
+        await world.put(str(number), f"good {number}".encode())
+    await world.put("3", b"poison")
+    async with world.running(world.slots.run):
+        for _ in range(20):
+            await settle_down(400)
+            world.models.closed.clear()
+            world.wakeups.notify("queue:endpoint-e")
+            await world.sweeper.sweep()
+        assert await _states(world, range(3)) == [InvocationState.COMPLETED] * 3
+        record = await world.record("3")
+        assert (record.state, record.lost_attempts) == (InvocationState.FAILED, 3)
+
+
+async def test_an_error_in_claiming_does_not_forget_what_is_in_flight() -> None:
+    world = await World().deploy()
+    world.models.answering = gate = Gate()
+    for number in range(4):
+        await world.put(str(number))
+    claim = world.queue.claim
+    failing = False
+
+    async def claim_or_fail(instance: Instance, limit: int) -> list[Claim]:
+        if failing:
+            raise StorageFull("no room")
+        return await claim(instance, limit)
+
+    world.queue.claim = claim_or_fail  # type: ignore[method-assign]
+    world.instance = replace(world.instance, concurrency=5)
+    await world.set_instance(concurrency=5)
+    async with world.running(world.slots.run):
+        await settle_down()
+        failing = True
+        world.wakeups.notify("queue:endpoint-e")
+        await settle_down()
+        failing = False
+        for number in range(4, 10):
+            await world.put(str(number))
+        world.clock.advance(5)
+        world.wakeups.notify("queue:endpoint-e")
+        await settle_down()
+        assert world.models.in_flight == 5
+        gate.open.set()
+        await settle_down(3000)
+        assert world.models.in_flight_max == 5
+        assert await _states(world, range(10)) == [InvocationState.COMPLETED] * 10
+
+
+async def test_a_short_lease_is_renewed_in_time() -> None:
+    world = await World().deploy()
+    world.queue.lease_s = 3.0
+    world.slots = Slots(world.store, world.queue, world.worker, world.models, world.clock, world.wakeups, lease_s=3.0)
+    world.models.answering = gate = Gate()
+    await world.put()
+    async with world.running(world.slots.run):
+        await settle_down()
+        for _ in range(10):
+            world.clock.advance(1)
+            await settle_down()
+            await world.sweeper.sweep()
+        gate.open.set()
+        await settle_down(2000)
+        record = await world.record()
+        assert (record.state, record.lost_attempts) == (InvocationState.COMPLETED, 0)

@@ -1,0 +1,132 @@
+"""The slots of one instance: how many invocations it works on at once, and which of them alone.
+
+A request whose attempt was lost may be what killed its instance. It is tried again only by itself, so that it takes nobody
+with it a second time: what was in flight beside it loses one attempt and no more.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Collection
+
+import structlog
+
+from tarry.core.errors import TarryError
+from tarry.core.instance import Instance
+from tarry.delivery.worker import Attempted, Worker
+from tarry.ports import Claim, Clock, InvocationQueue, Lease, ModelServer, Wakeups, channel_queue
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 1.0
+STORE_FULL_PAUSE_S = 5.0
+ERROR_PAUSE_S = 1.0
+
+
+class InstanceSlots:
+    """Free and busy slots. What is in flight outlives ``run``: a drain, or an error in claiming, does not touch it."""
+
+    def __init__(self, instance: Instance, queue: InvocationQueue, worker: Worker, models: ModelServer, clock: Clock) -> None:
+        self.instance = instance
+        self.accepting = True
+        self.busy: dict[asyncio.Task[Attempted], Lease] = {}
+        self._alone: asyncio.Task[Attempted] | None = None
+        self._aside: deque[Claim] = deque()
+        """Claimed, lost before, and waiting until nothing else is in flight."""
+        self._queue = queue
+        self._worker = worker
+        self._models = models
+        self._clock = clock
+        self._suspect = False
+        self._paused_until = 0.0
+
+    @property
+    def leases(self) -> list[Lease]:
+        """What has to be renewed."""
+        return [*self.busy.values(), *(claim.lease for claim in self._aside)]
+
+    def lost(self, invocation_ids: Collection[str]) -> None:
+        """Drop what somebody else holds now."""
+        for task, lease in self.busy.items():
+            if lease.invocation_id in invocation_ids:
+                task.cancel()
+        self._aside = deque(claim for claim in self._aside if claim.lease.invocation_id not in invocation_ids)
+
+    def retire(self) -> None:
+        """Claim nothing more."""
+        self.accepting = False
+
+    async def run(self, wakeups: Wakeups) -> None:
+        """Claim and work until told to stop accepting; then return, leaving ``busy`` to end by itself.
+
+        What was set aside goes back to the queue, uncounted.
+        """
+        async with wakeups.listen(channel_queue(self.instance.endpoint_id)) as hints:
+            hint: asyncio.Task[bool] | None = None
+            try:
+                while self.accepting:
+                    if await self._fill_or_pause():
+                        continue
+                    hint = hint or asyncio.create_task(hints.wait(POLL_S))
+                    await asyncio.wait({hint, *self.busy}, return_when=asyncio.FIRST_COMPLETED)
+                    if hint.done():
+                        hint = None
+            finally:
+                if hint is not None:
+                    hint.cancel()
+                while self._aside:
+                    await self._queue.release(self._aside.popleft().lease, lost=False)
+
+    async def _fill_or_pause(self) -> bool:
+        try:
+            return await self._fill()
+        except TarryError as error:
+            log.warning("nothing can be claimed for a while", instance_id=self.instance.id, error=str(error))
+            self._pause(ERROR_PAUSE_S)
+            return False
+
+    async def _fill(self) -> bool:
+        """Claim into the free slots; true if it is worth asking again at once."""
+        free = self.instance.concurrency - len(self.busy)
+        if self._alone is not None or not await self._may_work():
+            return False
+        if self._aside:
+            if not self.busy:
+                self._alone = self._start(self._aside.popleft())
+            return False
+        claims = await self._queue.claim(self.instance, free) if free > 0 else []
+        for claim in claims:
+            if claim.lost_attempts:
+                self._aside.append(claim)
+            else:
+                self._start(claim)
+        return bool(claims)
+
+    async def _may_work(self) -> bool:
+        if not self.accepting or self._clock.monotonic() < self._paused_until:
+            return False
+        if self._suspect:
+            self._suspect = not await self._models.ping(self.instance.address or "")
+        return not self._suspect
+
+    def _start(self, claim: Claim) -> asyncio.Task[Attempted]:
+        task = asyncio.create_task(self._worker.attempt(claim, self.instance), name=f"attempt {claim.invocation.id}")
+        self.busy[task] = claim.lease
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Attempted]) -> None:
+        del self.busy[task]
+        if task is self._alone:
+            self._alone = None
+        if task.cancelled():
+            return
+        if error := task.exception():
+            log.error("an attempt ended in an error", exc_info=error, instance_id=self.instance.id)
+            self._pause(ERROR_PAUSE_S)
+        elif task.result() is Attempted.INSTANCE_DEAD:
+            self._suspect = True
+        elif task.result() is Attempted.STORE_FULL:
+            self._pause(STORE_FULL_PAUSE_S)
+
+    def _pause(self, seconds: float) -> None:
+        self._paused_until = self._clock.monotonic() + seconds
