@@ -36,7 +36,9 @@ async def main(path: Path, run: str) -> None:
     if await store.get(Endpoint, "endpoint-e") is None:
         await store.apply(Add(make.endpoint()), Add(make.instance()), Add(make.routing()))
     terms = LeaseTerms(clock=SystemClock(), ids=SystemIds(), lease_s=30.0, epoch=await next_epoch(database))
-    queue = SqlInvocationQueue(database, terms, wakeups, publish_in_transaction=lambda _connection, _staged, _now_us: None)
+    queue = SqlInvocationQueue(
+        database, terms, wakeups, queued_max=1_000_000, publish_in_transaction=lambda _connection, _staged, _now_us: None
+    )
     numbers = itertools.count()
 
     async def put() -> None:

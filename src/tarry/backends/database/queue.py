@@ -16,15 +16,13 @@ from tarry.core.instance import Instance
 from tarry.core.invocation import Invocation, InvocationState
 from tarry.ports import CHANNEL_OUTBOX, Claim, Decision, Lease, Reaped, Wakeups, channel_queue
 
-QUEUED_MAX = 1_000_000
-"""Invocations of one endpoint that may wait."""
-
 
 class SqlInvocationQueue:
     """The queue on a Database. ``terms`` carries the epoch that ``next_epoch`` gave this process.
 
-    With ``publish_in_transaction`` (the object store lies in the same database) decide publishes and finishes in its own
-    commit and returns the terminal state.
+    ``queued_max`` is how many invocations of one endpoint may wait (settings: ``queue.queued_max``). With
+    ``publish_in_transaction`` (the object store lies in the same database) decide publishes and finishes in its own commit and
+    returns the terminal state.
     """
 
     def __init__(
@@ -33,8 +31,8 @@ class SqlInvocationQueue:
         terms: LeaseTerms,
         wakeups: Wakeups,
         *,
+        queued_max: int,
         publish_in_transaction: PublishInTransaction | None = None,
-        queued_max: int = QUEUED_MAX,
     ) -> None:
         self._database = database
         self._terms = terms

@@ -41,7 +41,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await store.apply(Add(make.endpoint()), Add(make.instance()), Add(make.routing()))
     terms = LeaseTerms(clock=clock, ids=FakeIds(), lease_s=30.0, epoch=await next_epoch(database))
     try:
-        yield World(database, store, SqlInvocationQueue(database, terms, wakeups), clock)
+        yield World(database, store, SqlInvocationQueue(database, terms, wakeups, queued_max=1_000_000), clock)
     finally:
         await database.close()
 
