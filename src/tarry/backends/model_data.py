@@ -12,9 +12,8 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -37,7 +36,9 @@ class ModelData:
         self._objects = objects
         self._directory = directory
         self._bounds = bounds or ArchiveBounds()
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = (
+            WeakValueDictionary()
+        )  # one is there while somebody holds or awaits it
 
     async def start(self) -> None:
         """Remove what a crash left unfinished."""
@@ -71,7 +72,7 @@ class ModelData:
             location = S3Location.parse(url)
             async with self._objects.open(location) as archive:
                 key = hashlib.sha256(f"{location}\n{archive.etag}\n{archive.size}".encode()).hexdigest()[:32]
-                async with self._locked(key):
+                async with self._locks.setdefault(key, asyncio.Lock()):
                     if not (self._directory / key).exists():
                         await self._fetch(url, archive, self._directory / key)
         except (ObjectNotFound, BucketNotFound) as error:
@@ -83,14 +84,6 @@ class ModelData:
         except DependencyError as error:
             raise ModelDataError(f'Failed to download model data archive from URL "{url}". {error}') from error
         return self._directory / key
-
-    @asynccontextmanager
-    async def _locked(self, key: str) -> AsyncIterator[None]:
-        lock = self._locks.setdefault(key, asyncio.Lock())
-        async with lock:
-            yield
-        if not lock.locked():
-            self._locks.pop(key, None)
 
     async def _fetch(self, url: str, archive: OpenObject, cached: Path) -> None:
         if archive.size > self._bounds.archive_bytes_max:

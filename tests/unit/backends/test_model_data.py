@@ -1,4 +1,5 @@
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,15 @@ async def test_what_a_crash_left_is_removed_at_start(tmp_path: Path) -> None:
     (tmp_path / "models/.new-abc/archive").write_bytes(b"half")
     await ModelData(objects, tmp_path / "models").start()
     assert cached(tmp_path / "models") == before
+
+
+async def test_no_lock_outlives_its_users(tmp_path: Path) -> None:
+    objects = ModelObjects({URL: b"junk", "s3://bucket/good": archive_of({"model": b"1"})})
+    data = ModelData(objects, tmp_path / "models")
+    await data.start()
+    for url in (URL, "s3://bucket/good"):
+        await asyncio.gather(
+            *(data.lay_out(url, tmp_path / f"{url[-1]}{n}", timeout_s=10) for n in range(3)), return_exceptions=True
+        )
+    gc.collect()  # a frame may be kept by the traceback of its error
+    assert not data._locks
