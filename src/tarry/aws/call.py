@@ -73,3 +73,6 @@ class Service:
     name: str
     operations: Mapping[str, Operation]
     unsigned: frozenset[str] = frozenset()
+    """Operations that are allowed without a signature."""
+    refused: frozenset[str] = frozenset()
+    """Those of the operations that are here only to refuse in AWS's own words; they do not count as implemented."""

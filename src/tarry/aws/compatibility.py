@@ -9,18 +9,20 @@ from tarry.aws.specs import load_spec
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One operation of a service, and whether it is implemented."""
+    """One operation of a service, and whether it is implemented. ``refused``: it is here only to refuse in AWS's words."""
 
     service: str
     operation: str
     implemented: bool
+    refused: bool
 
 
 def operations(services: Mapping[str, Service]) -> Iterator[Listed]:
     """Every operation of every service served, in alphabetical order."""
     for name in sorted(services):
         for operation in sorted(load_spec(name).operation_names):
-            yield Listed(name, operation, operation in services[name].operations)
+            refused = operation in services[name].refused
+            yield Listed(name, operation, operation in services[name].operations and not refused, refused)
 
 
 def render_markdown(services: Mapping[str, Service]) -> str:
@@ -30,15 +32,18 @@ def render_markdown(services: Mapping[str, Service]) -> str:
         "# Compatibility",
         "",
         "Generated from the registry of operations; do not edit. An operation that is not listed as implemented is refused by",
-        "name (`NotImplementedException`, on S3 `NotImplemented`; status 501), never answered as if it had been done.",
+        "name (`NotImplementedException`, on S3 `NotImplemented`; status 501), never answered as if it had been done. What is",
+        "listed as refused always gives the error that AWS gives for it at an asynchronous endpoint.",
         "",
-        "| Service | Protocol | Implemented | Of |",
-        "|---|---|---|---|",
+        "| Service | Protocol | Implemented | Refused | Of |",
+        "|---|---|---|---|---|",
     ]
     for name in sorted(services):
         own = [item for item in listed if item.service == name]
-        lines.append(f"| {name} | {load_spec(name).family} | {sum(item.implemented for item in own)} | {len(own)} |")
+        implemented, refused = sum(item.implemented for item in own), sum(item.refused for item in own)
+        lines.append(f"| {name} | {load_spec(name).family} | {implemented} | {refused} | {len(own)} |")
     for name in sorted(services):
         lines += ["", f"## {name}", ""]
         lines += [f"* {item.operation}" for item in listed if item.service == name and item.implemented]
+        lines += [f"* {item.operation} (refused)" for item in listed if item.service == name and item.refused]
     return "\n".join(lines) + "\n"

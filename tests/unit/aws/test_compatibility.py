@@ -20,6 +20,15 @@ def test_every_operation_of_the_description_is_listed() -> None:
 
 def test_page() -> None:
     page = render_markdown({"sts": sts_service()})
-    assert "| sts | query | 1 | 11 |" in page
+    assert "| sts | query | 1 | 0 | 11 |" in page
     assert "* GetCallerIdentity" in page
     assert "AssumeRole" not in page
+
+
+def test_what_only_refuses_is_not_counted_as_implemented() -> None:
+    operations_here = {"InvokeEndpointAsync": _nothing, "InvokeEndpoint": _nothing}
+    runtime = Service(name="sagemaker-runtime", operations=operations_here, refused=frozenset({"InvokeEndpoint"}))
+    page = render_markdown({"sagemaker-runtime": runtime})
+    assert "| sagemaker-runtime | rest-json | 1 | 1 | 3 |" in page
+    assert "* InvokeEndpoint (refused)\n" in page
+    assert "* InvokeEndpoint\n" not in page

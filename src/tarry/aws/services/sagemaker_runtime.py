@@ -38,6 +38,7 @@ def sagemaker_runtime_service(intake: Intake, directory: EndpointDirectory) -> S
             "InvokeEndpoint": refuse_synchronous,
             "InvokeEndpointWithResponseStream": refuse_synchronous,
         },
+        refused=frozenset({"InvokeEndpoint", "InvokeEndpointWithResponseStream"}),
     )
 
 
