@@ -116,6 +116,33 @@ async def test_operation_without_output_has_an_empty_body(url: str) -> None:
     assert answer["ResponseMetadata"]["HTTPHeaders"]["content-length"] == "0"
 
 
+@pytest.mark.parametrize("key", ["中.csv", "ü.csv", "a b/é/😀.csv", "plain.csv"])
+async def test_text_in_headers_is_utf_8(url: str, recorder: Recorder, key: str) -> None:
+    runtime = client("sagemaker-runtime", url)
+    await call(runtime.invoke_endpoint_async, EndpointName="e", InputLocation=f"s3://my-bucket/{key}")
+    assert recorder.calls[-1][1]["InputLocation"] == f"s3://my-bucket/{key}"
+
+
+async def test_lengths_of_headers_are_counted_in_characters(url: str, recorder: Recorder) -> None:
+    runtime = client("sagemaker-runtime", url)
+    longest = "s3://my-bucket/".ljust(1024, "中")
+    await call(runtime.invoke_endpoint_async, EndpointName="e", InputLocation=longest)
+    assert recorder.calls[-1][1]["InputLocation"] == longest
+    code, _, _ = await refused(runtime.invoke_endpoint_async, EndpointName="e", InputLocation=longest + "中")
+    assert code == "ValidationError"
+
+
+@pytest.mark.parametrize("value", ["ü", "中 😀", "a"])
+async def test_metadata_comes_back_as_the_bytes_that_were_sent(url: str, recorder: Recorder, value: str) -> None:
+    # boto3 takes ASCII metadata alone, and other headers in any letters.
+    await call(client("s3", url).put_object, Bucket="bbb", Key="k", Body=b"", ContentDisposition=f"attachment; filename={value}")
+    sent = recorder.calls[-1][1]["ContentDisposition"]
+    recorder.answers["HeadObject"] = {"ContentDisposition": sent, "Metadata": {"m": sent}}
+    answer = await call(client("s3", url).head_object, Bucket="bbb", Key="k")
+    for back in (answer["ContentDisposition"], answer["Metadata"]["m"]):
+        assert back.encode("latin-1").decode() == f"attachment; filename={value}"
+
+
 async def test_invoke_endpoint_async_with_inline_body(url: str, recorder: Recorder) -> None:
     recorder.answers["InvokeEndpointAsync"] = Reply(
         output={"InferenceId": "i", "OutputLocation": "s3://b/o"}, status=202, headers={"X-Tarry-Invocation-Id": "id-1"}

@@ -77,3 +77,22 @@ def test_parameters_come_back(service: str, name: str, only_required: bool) -> N
         create_serializer(spec.model.resolved_protocol, include_validation=False).serialize_to_request(params, operation)
     )
     assert read(spec, request, body) == (name, expected)
+
+
+def test_a_header_that_is_no_utf_8_is_read_byte_by_byte() -> None:
+    headers = [(b"x-amzn-sagemaker-inputlocation", b"s3://my-bucket/\xfc\xff.csv")]
+    raw = RawRequest(method="POST", raw_path=b"/endpoints/e/async-invocations", raw_query=b"", headers=headers, host="h")
+    request = Request(raw=raw, headers=join_headers(headers))
+    params = rest_json.parse(load_spec("sagemaker-runtime").operation("InvokeEndpointAsync"), request, b"")
+    assert params["InputLocation"] == "s3://my-bucket/üÿ.csv"
+    assert headers[0][1] == request.headers["x-amzn-sagemaker-inputlocation"].encode("latin-1")
+
+
+@pytest.mark.parametrize("sent", ["中 ü".encode(), b"\xfc\xff", b"plain"])
+def test_metadata_of_s3_is_kept_as_the_bytes_that_came(sent: bytes) -> None:
+    headers = [(b"x-amz-meta-note", sent)]
+    raw = RawRequest(method="PUT", raw_path=b"/my-bucket/key", raw_query=b"", headers=headers, host="h")
+    operation = load_spec("s3").operation("PutObject")
+    params = rest_xml.parse(operation, Request(raw=raw, headers=join_headers(headers)), b"")
+    back = rest_xml.serialise(load_spec("s3").operation("HeadObject"), {"Metadata": params["Metadata"]}, None)
+    assert back.headers["x-amz-meta-note"].encode("latin-1") == sent

@@ -1,7 +1,7 @@
 """A request exactly as it came in: signatures are checked over what was sent, so nothing is decoded or normalised in place.
 
 Header names are lower-case; values are decoded as Latin-1, so that ``value.encode("latin-1")`` gives back the bytes; a header
-that came more than once is joined by a comma in arrival order.
+that came more than once is joined by a comma in arrival order. Where a value is text in UTF-8, the codec reads it as such.
 """
 
 from collections.abc import Iterable, Mapping

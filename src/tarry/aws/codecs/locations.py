@@ -106,12 +106,17 @@ def parse_query(bindings: Bindings, request: Request) -> Iterator[tuple[str, Any
                 yield bound.member, _parse(bound, bound.shape, request.query_map[bound.wire])
 
 
-def parse_headers(bindings: Bindings, request: Request) -> Iterator[tuple[str, Any]]:
-    """Members from headers. Errors: BadValueError."""
+def parse_headers(bindings: Bindings, request: Request, *, utf8: bool) -> Iterator[tuple[str, Any]]:
+    """Members from headers; with ``utf8`` a value that is UTF-8 is read as such, else every byte is a character (Latin-1).
+
+    Errors: BadValueError.
+    """
     for bound in bindings.headers:
         text = request.headers.get(bound.wire)
         if text is None:
             continue
+        if utf8:
+            text = utf8_if_possible(text)
         if bound.shape.type_name == "list":
             yield bound.member, [_parse(bound, bound.shape.member, item) for item in _split_list(text)]
         elif _need_not_be_a_date(bound) and not _is_date(bound.shape, text):
@@ -123,6 +128,16 @@ def parse_headers(bindings: Bindings, request: Request) -> Iterator[tuple[str, A
         values = {name[start:]: value for name, value in request.headers.items() if name.startswith(bound.wire)}
         if values:
             yield bound.member, values
+
+
+def utf8_if_possible(latin1: str) -> str:
+    """The text of a header whose bytes are given as Latin-1: what they are in UTF-8, or the same where they are none."""
+    if latin1.isascii():
+        return latin1
+    try:
+        return latin1.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return latin1
 
 
 def write_headers(bindings: Bindings, output: Mapping[str, Any]) -> dict[str, str]:

@@ -47,7 +47,8 @@ def parse(operation: OperationModel, request: Request, body: bytes) -> dict[str,
     try:
         params = dict(_parse_path(operation, bindings, request))
         params.update(parse_query(bindings, request))
-        params.update(parse_headers(bindings, request))
+        # AWS: SDKs write text that is not ASCII as UTF-8 (boto3: InvokeEndpointAsync's InputLocation).
+        params.update(parse_headers(bindings, request, utf8=True))
         payload = bindings.payload
         if payload is None:
             if bindings.body:

@@ -60,7 +60,8 @@ def parse(operation: OperationModel, request: Request, body: bytes) -> dict[str,
     params: dict[str, Any] = {bound.member: path[bound.wire] for bound in bindings.path}
     try:
         params.update(parse_query(bindings, request))
-        params.update(parse_headers(bindings, request))
+        # AWS: S3 gives metadata back as the bytes that came, whatever they are, so they are kept as bytes: one a character.
+        params.update(parse_headers(bindings, request, utf8=False))
     except BadValueError as error:
         raise AwsError(code="InvalidArgument", message=str(error)) from None
     if not streams_in(operation):
