@@ -26,7 +26,7 @@ check: dev ## Format, lint, types, layers, budgets (the fast part)
 	$(BIN)/mypy
 	$(PYTEST) -q tests/architecture tests/docs
 
-test: check ## What CI runs
+test: check clients ## What CI runs
 	$(PYTEST) -m "not slow" -n 2 --dist loadgroup
 
 test-all: check clients ## With the long suites

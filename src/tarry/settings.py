@@ -55,7 +55,7 @@ class QueueSettings(_Group):
     lease_s: Annotated[float, Field(ge=3)] = 30.0
     """How long a dead worker may hold an invocation; renewed every 10 s while it lives."""
     queued_max: Annotated[int, Field(ge=1)] = 10_000_000
-    """Queued invocations beyond which new ones are refused as throttled."""
+    """Queued invocations of one endpoint beyond which new ones are refused as throttled."""
 
 
 class EngineSettings(_Group):

@@ -1,6 +1,7 @@
 """The contract with the shell: flags, files, exit codes, signals."""
 
 import json
+import signal
 import socket
 import sqlite3
 import stat
@@ -10,8 +11,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
+from tests.support import deploy
 from tests.support.server import Certificate
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import ServerProcess, count_states, wait_for_state
 
 
 def _env_lines(server: ServerProcess) -> dict[str, str]:
@@ -72,6 +75,51 @@ def test_another_scope_is_refused_with_both_values(tmp_path: Path, flag: str, ot
     assert code == 1
     assert other in said
     assert ("us-east-1" if flag == "--region" else "123456789012") in said
+
+
+def _endpoint_at_work(server: ServerProcess, seconds: float) -> str:
+    """An endpoint with one invocation in flight; where its output will be."""
+    deploy.bucket(server, "at-work")
+    deploy.endpoint(server, "at-work", "at-work", {"STUB_DEFAULT": f'{{"sleep": {seconds}}}'}, concurrency=1)
+    runtime = server.client("sagemaker-runtime")
+    location: str = runtime.invoke_endpoint_async(EndpointName="at-work", Body=b"x")["OutputLocation"]
+    wait_for_state(server, "Running")
+    return location
+
+
+def test_a_stop_waits_for_running_work(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data", "--drain-timeout", "60") as server:
+        location = _endpoint_at_work(server, 3)
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        server.start()
+        states = dict(count_states(server))
+        assert states == {"Completed": 1}
+        assert deploy.read(server, location) == b"x"
+
+
+def test_a_second_signal_ends_the_wait(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data", "--drain-timeout", "3600") as server:
+        _endpoint_at_work(server, 3600)
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for_log("stopping")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        assert dict(count_states(server)) == {"Queued": 1}
+        assert "returned_to_queue=1" in server.log.read_text()
+
+
+def test_a_full_queue_is_throttled(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data", settings={"TARRY_QUEUE__QUEUED_MAX": "2"}) as server:
+        _endpoint_at_work(server, 3600)
+        runtime = server.client("sagemaker-runtime")
+        for _ in range(2):
+            runtime.invoke_endpoint_async(EndpointName="at-work", Body=b"x")
+        with pytest.raises(ClientError, match="Throttling"):
+            runtime.invoke_endpoint_async(EndpointName="at-work", Body=b"x")
+        server.kill()
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:

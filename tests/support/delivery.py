@@ -60,7 +60,7 @@ class World:
         )
         self.objects.create_bucket("b")
         self.settlement = Settlement(self.queue, self.objects, self.clock, self.metrics)
-        self.worker = Worker(self.queue, self.objects, self.models, self.settlement)
+        self.worker = Worker(self.queue, self.objects, self.models, self.settlement, self.clock)
         self.directory = EndpointDirectory(self.store, self.clock, self.wakeups, "us-east-1")
         self.intake = Intake(self.directory, self.queue, self.clock, self.ids)
         self.sweeper = Sweeper(self.queue, self.settlement, self.clock)

@@ -4,9 +4,11 @@ import os
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,13 @@ class ServerProcess:
             self.kill()
             raise AssertionError(f"did not stop:\n{self.log.read_text()}") from None
 
+    def wait_for_log(self, words: str) -> None:
+        """Wait until the server has said this."""
+        deadline = time.monotonic() + START_S_MAX
+        while words not in self.log.read_text():
+            assert time.monotonic() < deadline, f"never said {words!r}:\n{self.log.read_text()}"
+            os.sched_yield()
+
     @property
     def url(self) -> str:
         """Where it listens."""
@@ -109,3 +118,20 @@ class ServerProcess:
         )
         with self.log.open("ab") as log:
             return subprocess.Popen(command, env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+
+def count_states(server: ServerProcess) -> list[tuple[str, int]]:
+    """How many invocations are in which state, read beside the server."""
+    connection = sqlite3.connect(f"file:{server.data_dir / 'tarry.db'}?mode=ro", uri=True)
+    try:
+        return list(connection.execute("SELECT state, count(*) FROM invocation GROUP BY state").fetchall())
+    finally:
+        connection.close()
+
+
+def wait_for_state(server: ServerProcess, state: str) -> None:
+    """Wait until some invocation is in this state."""
+    deadline = time.monotonic() + START_S_MAX
+    while state not in dict(count_states(server)):
+        assert time.monotonic() < deadline, f"no invocation became {state}"
+        os.sched_yield()

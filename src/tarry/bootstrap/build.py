@@ -239,7 +239,7 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
     resources.push_async_callback(reconciler.close)
     endpoints = EndpointDirectory(store, clock, wakeups, scope.region)
     settlement = Settlement(queue, cloud.objects, clock, metrics)
-    slots = Slots(store, queue, Worker(queue, cloud.objects, models, settlement), models, clock, wakeups, lease_s)
+    slots = Slots(store, queue, Worker(queue, cloud.objects, models, settlement, clock), models, clock, wakeups, lease_s)
     app = App(
         services={
             "sagemaker": sagemaker_service(Commands(store, clock, ids, scope, wakeups)),

@@ -5,6 +5,7 @@ written under a temporary name, synced and renamed, so that no reader and no cra
 """
 
 import configparser
+import contextlib
 import fcntl
 import io
 import json
@@ -29,6 +30,10 @@ class ServerInfo:
     url: str
     pid: int
     tls_cert: str | None = None
+
+
+class NoCredentials(InvalidRequest):
+    """No server has been started on the directory yet."""
 
 
 class DataDirectory:
@@ -78,6 +83,12 @@ class DataDirectory:
         path = self.root / "scope.json"
         try:
             known = json.loads(path.read_text("utf-8"))
+            known = {"account_id": str(known["account_id"]), "region": str(known["region"])}
+        except (ValueError, TypeError, KeyError):
+            raise InvalidRequest(
+                f'{path} is damaged: it has to say {{"account_id": "...", "region": "..."}}. Write it anew with the values that '
+                f"{self.root} was made for (they stand in every ARN)."
+            ) from None
         except FileNotFoundError:
             scope = Scope(account_id=wanted_account or ACCOUNT_ID_DEFAULT, region=wanted_region or REGION_DEFAULT)
             write_file(path, json.dumps({"account_id": scope.account_id, "region": scope.region}) + "\n")
@@ -91,21 +102,24 @@ class DataDirectory:
 
     def write_credentials(self, access_key_id: str, secret: str) -> None:
         """Write the first key pair, readable by the owner only."""
-        ini = configparser.ConfigParser()
+        ini = configparser.ConfigParser(interpolation=None)
         ini[PROFILE] = {"aws_access_key_id": access_key_id, "aws_secret_access_key": secret}
         text = io.StringIO()
         ini.write(text)
         write_file(self.root / "credentials", text.getvalue())
 
     def read_credentials(self) -> tuple[str, str]:
-        """The first key pair. Errors: InvalidRequest where no server has been started on DIR yet."""
-        ini = configparser.ConfigParser()
-        if not ini.read(self.root / "credentials", encoding="utf-8"):
-            raise InvalidRequest(
-                f"No credentials in {self.root}: start a server on it first (tarry serve --data-dir {self.root})."
-            )
-        section = ini[PROFILE]
-        return section["aws_access_key_id"], section["aws_secret_access_key"]
+        """The first key pair. Errors: NoCredentials, or InvalidRequest where the file is damaged."""
+        ini = configparser.ConfigParser(interpolation=None)
+        path = self.root / "credentials"
+        try:
+            if not ini.read(path, encoding="utf-8"):
+                raise NoCredentials(
+                    f"No credentials in {self.root}: start a server on it first (tarry serve --data-dir {self.root})."
+                )
+            return ini[PROFILE]["aws_access_key_id"], ini[PROFILE]["aws_secret_access_key"]
+        except (configparser.Error, UnicodeDecodeError, KeyError):
+            raise InvalidRequest(f"{path} is damaged. Move it away: the next start makes a new key pair.") from None
 
     def read_region(self) -> str:
         """The region of DIR."""
@@ -117,18 +131,26 @@ class DataDirectory:
         write_file(self.root / "server.json", json.dumps(asdict(info), indent=2) + "\n")
 
     def read_server(self) -> ServerInfo:
-        """Where the server listens. Errors: InvalidRequest where none does."""
-        try:
-            known: dict[str, Any] = json.loads((self.root / "server.json").read_text("utf-8"))
-        except FileNotFoundError:
-            raise InvalidRequest(
-                f"No server is running on {self.root}: start one with tarry serve --data-dir {self.root}."
-            ) from None
+        """Where the server listens. Errors: InvalidRequest where none does, also if a killed one left its file behind."""
+        known: dict[str, Any] = {}
+        with contextlib.suppress(FileNotFoundError):
+            if self._is_locked():
+                known = json.loads((self.root / "server.json").read_text("utf-8"))
+        if not known:
+            raise InvalidRequest(f"No server is running on {self.root}: start one with tarry serve --data-dir {self.root}.")
         return ServerInfo(**known)
 
     def remove_server(self) -> None:
         """The server has stopped."""
         (self.root / "server.json").unlink(missing_ok=True)
+
+    def _is_locked(self) -> bool:
+        with (self.root / "lock").open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def _who(self) -> str:
         try:

@@ -3,8 +3,7 @@
 import secrets
 import string
 
-from tarry.bootstrap.directory import DataDirectory
-from tarry.core.errors import InvalidRequest
+from tarry.bootstrap.directory import DataDirectory, NoCredentials
 from tarry.core.keys import AccessKey
 from tarry.core.names import Scope
 from tarry.ports import Clock, Keyring
@@ -16,7 +15,7 @@ async def ensure_first_key(directory: DataDirectory, keyring: Keyring, scope: Sc
     """Make the first key unless it exists. A crash between the two writes leaves a file that is taken up by the next start."""
     try:
         key_id, secret = directory.read_credentials()
-    except InvalidRequest:
+    except NoCredentials:
         # AWS: long-term key ids begin with AKIA and have 20 characters, secrets have 40 (IAM user guide, access keys).
         key_id = "AKIA" + "".join(secrets.choice(_ID_LETTERS) for _ in range(16))
         secret = secrets.token_urlsafe(30)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -33,12 +34,19 @@ BACKLOG = 2048
 CLOSE_CONNECTIONS_S = 5
 
 
+def _raise_file_limit() -> None:
+    """Each connection and each open blob is a descriptor: take as many as the system lets this process have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def run_server(settings: Settings) -> None:
     """Run until a signal ends it.
 
     Errors: InvalidRequest for what the caller can mend (DIR in use, port taken, bad certificate).
     """
     _configure_log(settings.log.level)
+    _raise_file_limit()
     directory = DataDirectory(settings.data_dir)
     directory.open()
     try:
@@ -83,9 +91,8 @@ async def _stop(
     drain = asyncio.create_task(tarry.drain(settings.server.drain_timeout_s))
     ends: set[asyncio.Future[Any]] = {drain, signals.second_task}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    if not drain.done():
-        await tarry.drain(0.0)
-    returned = await drain
+    forced = 0 if drain.done() else await tarry.drain(0.0)
+    returned = await drain + forced
     http.force_exit = signals.second_task.done()
     await serving
     log.info("stopped accepting", returned_to_queue=returned)

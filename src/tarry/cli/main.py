@@ -96,10 +96,12 @@ app.add_typer(images, name="images")
 def images_build(
     reference: Annotated[str, typer.Argument(help="Image reference, such as the URI that the SageMaker SDK gives.")],
     environments: Annotated[Path, typer.Option(help="Where the images' environments are kept.", file_okay=False)],
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Directory whose tarry.toml names more images.")] = None,
 ) -> None:
     """Build an image's environment now instead of at the first endpoint that needs it."""
+    directories = load(data_dir, {}).images.directories if data_dir else ()
     with _errors.status(f"building the environment of {reference}") as status:
-        build_image(reference, environments, lambda line: status.update(escape(line)))
+        build_image(reference, environments, lambda line: status.update(escape(line)), directories)
     typer.echo(f"{reference} can be started from {environments}")
 
 

@@ -42,6 +42,11 @@ def upload_failed(location: str, detail: str) -> str:
     return f"ClientError: The model's answer could not be written to {location}: {detail}"
 
 
+def unforeseen(error: Exception) -> str:
+    """OURS: an error that no rule here knows; its text may hold what is not the caller's to see, its kind does not."""
+    return f"InternalError: The request could not be processed ({type(error).__name__}). See the server's log."
+
+
 def lost(attempts: int = LOST_ATTEMPTS_MAX) -> str:
     """OURS: the instance died under this request again and again."""
     return f"InternalError: The instance or the server died while working on this request, {attempts} times. {_SEE_LOGS}"

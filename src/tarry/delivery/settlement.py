@@ -7,12 +7,16 @@ only bytes, so any process may publish them again. A crash between decide and fi
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import structlog
+
 from tarry.core import failure_reasons
-from tarry.core.errors import BucketNotFound, TarryError
+from tarry.core.errors import DependencyError, StorageFull, TarryError
 from tarry.core.invocation import Invocation, InvocationState, Outcome
 from tarry.core.names import S3Location
 from tarry.core.notifications import result_notification
 from tarry.ports import Claim, Clock, Decision, InvocationQueue, Metrics, ObjectStore, Staged
+
+log = structlog.get_logger(__name__)
 
 METADATA_KEY = "tarry-invocation"
 """Each published object carries ``x-amz-meta-tarry-invocation``, so that a key can be told from the one that wrote it last."""
@@ -53,7 +57,10 @@ class Settlement:
         )
         try:
             await self._conclude(claim, outcome, staged)
-        except BucketNotFound as error:
+        except StorageFull:
+            raise
+        except DependencyError as error:
+            # The object has nowhere to go: its bucket is gone, or no store would take its key.
             if state is not InvocationState.COMPLETED:
                 await self._conclude(claim, replace(outcome, response=None), None)
                 return
@@ -68,7 +75,9 @@ class Settlement:
         body = failure_reasons.failure_document(claim.invocation, reason, attempts=claim.attempt, ended_at_us=now_us)
         try:
             staged = await self.stage_answer(claim.invocation, "application/json", _one(body), failed=True)
-        except BucketNotFound:
+        except StorageFull:
+            raise
+        except DependencyError:
             await self._conclude(claim, Outcome(state=state, ended_at_us=now_us, reason=reason), None)
             return
         await self.settle(claim, staged, state, reason=reason)
@@ -78,8 +87,11 @@ class Settlement:
         if decision.staged is not None:
             try:
                 await self._objects.publish(decision.staged)
-            except BucketNotFound:
+            except StorageFull:
+                raise
+            except DependencyError as error:
                 # The bucket was deleted after the decision: the outcome stands, its object has nowhere to go.
+                log.warning("a decided object cannot be published", invocation_id=decision.invocation_id, error=str(error))
                 await self._objects.discard(decision.staged)
         await self._queue.finish(decision.invocation_id)
 

@@ -3,10 +3,13 @@
 One pass a second. Everything it does may be done by several sweepers at once: claims are leased, publishing repeats.
 """
 
+from collections.abc import Coroutine
+from typing import Any
+
 import structlog
 
 from tarry.core import failure_reasons
-from tarry.core.errors import DependencyError, LeaseLost, Throttled
+from tarry.core.errors import LeaseLost, TarryError
 from tarry.core.invocation import InvocationState
 from tarry.delivery.settlement import Settlement
 from tarry.ports import Claim, Clock, InvocationQueue, Overdue
@@ -30,7 +33,7 @@ class Sweeper:
         while True:
             try:
                 swept = await self.sweep()
-            except (DependencyError, Throttled) as error:
+            except TarryError as error:
                 log.warning("the sweep could not be finished", error=str(error))
                 swept = 0
             if swept < BATCH:
@@ -40,17 +43,20 @@ class Sweeper:
         """One pass; returns how many invocations it ended."""
         reaped = await self._queue.reap(BATCH)
         for decision in reaped.unpublished:
-            await self._settlement.roll_forward(decision)
+            await self._one(self._settlement.roll_forward(decision), decision.invocation_id)
         for claim in reaped.overdue:
-            await self._end(claim)
+            reason, state = _why(claim)
+            await self._one(self._settlement.fail(claim, reason, state), claim.invocation.id)
         return len(reaped.unpublished) + len(reaped.overdue)
 
-    async def _end(self, claim: Claim) -> None:
-        reason, state = _why(claim)
+    async def _one(self, work: Coroutine[Any, Any, None], invocation_id: str) -> None:
+        """What goes wrong with one invocation does not hold up the others: its lease ends, and it comes again."""
         try:
-            await self._settlement.fail(claim, reason, state)
+            await work
         except LeaseLost:
-            log.info("somebody else ended it", invocation_id=claim.invocation.id)
+            log.info("somebody else ended it", invocation_id=invocation_id)
+        except Exception:
+            log.exception("an invocation could not be ended yet", invocation_id=invocation_id)
 
 
 def _why(claim: Claim) -> tuple[str, InvocationState]:

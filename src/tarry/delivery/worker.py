@@ -5,6 +5,7 @@ Whatever goes wrong ends in exactly one of three ways: the invocation is settled
 released (nobody's fault, or the instance died), or left to whoever holds the lease now.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import Enum
@@ -19,15 +20,20 @@ from tarry.core.errors import (
     ModelServerTimeout,
     ModelServerUnreachable,
     ObjectNotFound,
+    RaceError,
     StorageFull,
+    Throttled,
 )
 from tarry.core.instance import Instance
 from tarry.core.invocation import Invocation, InvocationState
 from tarry.core.names import S3Location
 from tarry.delivery.settlement import Settlement
-from tarry.ports import Claim, InvocationQueue, ModelRequest, ModelResponse, ModelServer, ObjectStore, Staged
+from tarry.ports import Claim, Clock, InvocationQueue, ModelRequest, ModelResponse, ModelServer, ObjectStore, Staged
 
 log = structlog.get_logger(__name__)
+
+
+GIVE_BACK_PAUSE_S = 1.0
 
 
 class Attempted(Enum):
@@ -42,7 +48,10 @@ class Attempted(Enum):
 class Worker:
     """Works on claims; one instance of this class serves all model instances."""
 
-    def __init__(self, queue: InvocationQueue, objects: ObjectStore, models: ModelServer, settlement: Settlement) -> None:
+    def __init__(
+        self, queue: InvocationQueue, objects: ObjectStore, models: ModelServer, settlement: Settlement, clock: Clock
+    ) -> None:
+        self._clock = clock
         self._queue = queue
         self._objects = objects
         self._models = models
@@ -51,18 +60,36 @@ class Worker:
     async def attempt(self, claim: Claim, instance: Instance) -> Attempted:
         """Carry one claim to its end. Cancelling gives the invocation back to the queue, uncounted."""
         try:
-            return await self._attempt(claim, instance)
+            return await self._settled(claim, instance)
         except LeaseLost:
             log.info("lease lost, the attempt is dropped", invocation_id=claim.invocation.id)
             return Attempted.LEASE_LOST
-        except StorageFull as error:
-            log.warning("the object store is full, the request goes back to the queue", error=str(error))
-            await self._queue.release(claim.lease, lost=False)
+        except (StorageFull, Throttled) as error:
+            log.warning("nothing can be written, the request goes back to the queue", error=str(error))
+            await self._give_back(claim)
             return Attempted.STORE_FULL
-        except BaseException:
-            # Cancelled (drain, stop), or a bug: never keep the invocation from others until the lease ends.
+        except asyncio.CancelledError:
             await self._queue.release(claim.lease, lost=False)
             raise
+
+    async def _settled(self, claim: Claim, instance: Instance) -> Attempted:
+        """An attempt, with everything that nobody foresaw as a failure of the request: it must not come back for ever."""
+        try:
+            return await self._attempt(claim, instance)
+        except (RaceError, StorageFull, Throttled):
+            raise
+        except Exception as error:
+            log.exception("an attempt ended in an error that nobody foresaw", invocation_id=claim.invocation.id)
+            await self._settlement.fail(claim, failure_reasons.unforeseen(error))
+            return Attempted.SETTLED
+
+    async def _give_back(self, claim: Claim) -> None:
+        """Release, as often as it takes: what is full for the results is full for the queue too."""
+        while True:
+            try:
+                return await self._queue.release(claim.lease, lost=False)
+            except (StorageFull, Throttled):
+                await self._clock.sleep(GIVE_BACK_PAUSE_S)
 
     async def _attempt(self, claim: Claim, instance: Instance) -> Attempted:
         invocation = claim.invocation
@@ -71,8 +98,7 @@ class Worker:
                 try:
                     request = await stack.enter_async_context(self._request(claim))
                 except (ObjectNotFound, BucketNotFound):
-                    reason = failure_reasons.input_missing(invocation.input_location or "")
-                    await self._settlement.fail(claim, reason)
+                    await self._settlement.fail(claim, failure_reasons.input_missing(invocation.input_location or ""))
                     return Attempted.SETTLED
                 address = instance.address or ""
                 response = await stack.enter_async_context(

@@ -1,15 +1,16 @@
 """Who works on how much at once."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tests.support.delivery import ADDRESS, World, settle_down
 
-from tarry.core.errors import ModelServerUnreachable, StorageFull
+from tarry.core.errors import ModelServerUnreachable, StorageFull, Throttled
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import InvocationState
 from tarry.delivery.slots import Slots
-from tarry.ports import Claim, ModelRequest
+from tarry.ports import Claim, Lease, ModelRequest
 from tarry.testing.modelserver import FakeAnswer
 
 
@@ -188,5 +189,56 @@ async def test_a_short_lease_is_renewed_in_time() -> None:
             await world.sweeper.sweep()
         gate.open.set()
         await settle_down(2000)
+        record = await world.record()
+        assert (record.state, record.lost_attempts) == (InvocationState.COMPLETED, 0)
+
+
+async def test_who_loses_the_lease_is_cancelled() -> None:
+    world = await World().deploy()
+    world.models.answering = Gate()
+    await world.put()
+    async with world.running(world.slots.run):
+        await settle_down()
+        assert world.models.in_flight == 1
+        world.queue.rows["1"].lease = None
+        world.clock.advance(10)
+        await settle_down()
+        assert world.models.in_flight == 0
+
+
+async def test_a_full_store_is_left_alone_for_a_while() -> None:
+    world = await World().deploy()
+    await world.put()
+    world.objects.failures.append(StorageFull("no room"))
+    async with world.running(world.slots.run):
+        await settle_down(500)
+        assert len(world.models.requests) == 1
+        world.clock.advance(5)
+        world.wakeups.notify("queue:endpoint-e")
+        await settle_down(500)
+        assert await world.state() is InvocationState.COMPLETED
+
+
+async def test_leases_that_cannot_be_renewed_once_are_renewed_later() -> None:
+    world = await World().deploy()
+    world.models.answering = gate = Gate()
+    await world.put()
+    renew = world.queue.renew
+    errors = [Throttled("busy")]
+
+    async def renew_or_fail(leases: Sequence[Lease]) -> set[str]:
+        if errors:
+            raise errors.pop()
+        return await renew(leases)
+
+    world.queue.renew = renew_or_fail  # type: ignore[method-assign]
+    async with world.running(world.slots.run):
+        await settle_down()
+        for _ in range(6):
+            world.clock.advance(10)
+            await settle_down()
+            await world.sweeper.sweep()
+        gate.open.set()
+        await settle_down(1000)
         record = await world.record()
         assert (record.state, record.lost_attempts) == (InvocationState.COMPLETED, 0)

@@ -4,11 +4,12 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.delivery import World
+from tests.support.delivery import World, settle_down
 
 from tarry.core.endpoint import EndpointStatus
 from tarry.core.errors import StorageFull
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, InvocationState
+from tarry.ports import Reaped
 
 
 async def test_an_expired_request_ends_expired_and_is_told_as_failed() -> None:
@@ -80,3 +81,54 @@ async def test_a_quiet_queue_is_left_alone(waiting: int) -> None:
     for number in range(waiting):
         await world.put(str(number))
     assert await world.sweeper.sweep() == 0
+
+
+async def test_a_decision_whose_bucket_is_gone_ends_all_the_same() -> None:
+    world = await World().deploy()
+    invocation = await world.put(output_location="s3://doomed/1.out")
+    world.objects.create_bucket("doomed")
+    claim = await world.claim()
+    staged = await world.settlement.stage_answer(invocation, "text/csv", _chunks(b"answer"), failed=False)
+    world.objects.failures.append(StorageFull("the process dies here"))
+    with pytest.raises(StorageFull):
+        await world.settlement.settle(claim, staged, InvocationState.COMPLETED)
+    del world.objects.buckets["doomed"]
+    world.clock.advance(31)
+    await world.sweeper.sweep()
+    assert await world.state() is InvocationState.COMPLETED
+    assert len(await world.announced()) == 1
+
+
+async def test_one_bad_item_holds_up_nobody() -> None:
+    world = await World().deploy()
+    for number in range(3):
+        await world.put(str(number))
+    world.clock.advance(61)
+    world.objects.failures.append(StorageFull("no room for the first"))
+    await world.sweeper.sweep()
+    states = [await world.state(str(number)) for number in range(3)]
+    assert sorted(states) == [InvocationState.EXPIRED, InvocationState.EXPIRED, InvocationState.RUNNING]
+    world.clock.advance(31)
+    await world.sweeper.sweep()
+    await world.sweeper.sweep()
+    assert [await world.state(str(number)) for number in range(3)] == [InvocationState.EXPIRED] * 3
+
+
+async def test_the_sweep_goes_on_after_an_error() -> None:
+    world = await World().deploy()
+    await world.put()
+    world.clock.advance(61)
+    reap = world.queue.reap
+    errors = [StorageFull("no room")]
+
+    async def reap_or_fail(limit: int) -> Reaped:
+        if errors:
+            raise errors.pop()
+        return await reap(limit)
+
+    world.queue.reap = reap_or_fail  # type: ignore[method-assign]
+    async with world.running(world.sweeper.run):
+        await settle_down()
+        world.clock.advance(1)
+        await settle_down()
+        assert await world.state() is InvocationState.EXPIRED

@@ -5,12 +5,12 @@ import json
 
 import pytest
 from tests.support import entities
-from tests.support.delivery import ADDRESS, World
+from tests.support.delivery import ADDRESS, World, settle_down
 
-from tarry.core.errors import ModelResponseInvalid, ModelServerUnreachable, StorageFull
+from tarry.core.errors import BucketNotFound, ModelResponseInvalid, ModelServerUnreachable, StorageFull
 from tarry.core.invocation import InvocationState
 from tarry.delivery.worker import Attempted
-from tarry.ports import ModelRequest
+from tarry.ports import Decision, Lease, ModelRequest, Staged
 from tarry.testing.modelserver import FakeAnswer
 
 
@@ -209,3 +209,94 @@ async def test_without_a_topic_nothing_is_announced() -> None:
     await world.put(success_topic=None)
     await world.attempt()
     assert not await world.announced()
+
+
+async def test_a_full_disk_pauses_and_uses_up_no_attempt() -> None:
+    world = await World().deploy()
+    await world.put()
+    claim = await world.claim()
+    world.objects.failures.append(StorageFull("no room"))
+    release = world.queue.release
+    refusals = 3
+
+    async def full_for_a_while(lease: Lease, *, lost: bool) -> None:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise StorageFull("no room for the queue either")
+        await release(lease, lost=lost)
+
+    world.queue.release = full_for_a_while  # type: ignore[method-assign]
+    task = asyncio.create_task(world.worker.attempt(claim, world.instance))
+    for _ in range(3):
+        await settle_down()
+        world.clock.advance(1)
+    assert await task is Attempted.STORE_FULL
+    record = await world.record()
+    assert (record.state, record.lost_attempts) == (InvocationState.QUEUED, 0)
+
+
+async def test_what_nobody_foresaw_fails_the_request_instead_of_coming_back_for_ever() -> None:
+    world = await World().deploy()
+    invocation = await world.put()
+    world.models.answering = lambda request, body: 1 / 0  # type: ignore[assignment,return-value]
+    assert await world.attempt() is Attempted.SETTLED
+    failure = world.objects.get(invocation.failure_location)
+    assert failure is not None
+    assert "ZeroDivisionError" in json.loads(failure.body)["failureReason"]
+
+
+async def test_a_cancelled_decision_leaves_its_bytes_alone() -> None:
+    """Cancelled while deciding, nobody knows whether the decision stands: what may have been chosen must not be dropped."""
+    world = await World().deploy()
+    invocation = await world.put(body=b"x" * 200_000)
+    decide = world.queue.decide
+    decided = asyncio.Event()
+
+    async def decide_and_hang(lease: Lease, decision: Decision) -> InvocationState:
+        await decide(lease, decision)
+        decided.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    world.queue.decide = decide_and_hang  # type: ignore[method-assign]
+    task = asyncio.create_task(world.attempt())
+    await decided.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    world.clock.advance(31)
+    await world.sweeper.sweep()
+    assert await world.state() is InvocationState.COMPLETED
+    stored = world.objects.get(invocation.output_location)
+    assert stored is not None
+    assert len(stored.body) == 200_000
+
+
+async def test_bytes_that_were_not_chosen_are_dropped() -> None:
+    world = await World().deploy()
+    await world.put(body=b"x" * 200_000)
+    claim = await world.claim()
+    world.queue.new_epoch()
+    await world.sweeper.sweep()
+    assert await world.worker.attempt(claim, world.instance) is Attempted.LEASE_LOST
+    assert not world.objects.staged
+
+
+async def test_a_bucket_deleted_between_staging_and_deciding_fails_with_that_reason() -> None:
+    """The one-commit form that production uses: publishing is part of the decision."""
+    world = await World().deploy()
+    invocation = await world.put(failure_location="s3://b/failed/1-error.out", output_location="s3://doomed/1.out")
+    world.objects.create_bucket("doomed")
+
+    def publish(staged: Staged, now_us: int) -> None:
+        if staged.location.bucket == "doomed":
+            raise BucketNotFound("There is no bucket doomed.")
+        world.objects.put(str(staged.location), staged.inline or b"", staged.content_type)
+
+    world.queue.publish = publish
+    await world.attempt()
+    failure = world.objects.get(invocation.failure_location)
+    assert failure is not None
+    assert "s3://doomed/1.out" in json.loads(failure.body)["failureReason"]
+    assert await world.state() is InvocationState.FAILED
