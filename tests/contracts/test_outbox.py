@@ -12,6 +12,7 @@ from tarry.backends.database.queue_decisions import announce
 from tarry.backends.database.schema import metadata, outbox
 from tarry.backends.database.transactions import Database
 from tarry.core.notifications import Notification
+from tarry.core.retry import OUTBOX_DELAY_S_MAX
 from tarry.ports import Outbox
 from tarry.testing.clock import FakeClock
 from tarry.testing.outbox import FakeOutbox
@@ -49,7 +50,7 @@ async def case(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     database = await Database.open(tmp_path / "tarry.db", create=metadata)
 
     async def insert(notification: Notification) -> None:
-        await database.write(lambda connection: announce(connection, [notification], clock.now_us()))
+        await database.write(lambda connection: announce(connection, [notification]))
 
     async def read_error(id: str) -> str | None:
         statement = select(outbox.c.error).where(outbox.c.id == id, outbox.c.given_up_at_us.is_not(None))
@@ -92,6 +93,28 @@ async def test_retry_waits_its_time_and_keeps_its_place(case: Case) -> None:
     await case.outbox.retry("1", after_s=0, error="refused again")
     assert (await case.outbox.due(1))[0].tries == 2
     await case.outbox.retry("unknown", after_s=1, error="")
+
+
+async def test_a_new_one_is_due_whatever_the_clock_says(case: Case) -> None:
+    await case.put("1")
+    case.clock.set_wall(-60)
+    assert await case.due() == ["1"]
+
+
+async def test_a_clock_that_is_set_back_holds_nothing_up(case: Case) -> None:
+    await case.put("1", "2", "3")
+    await case.outbox.retry("2", after_s=OUTBOX_DELAY_S_MAX, error="refused")
+    case.clock.set_wall(-3600)
+    assert await case.due() == ["1", "2", "3"]
+
+
+async def test_the_longest_delay_is_waited_for(case: Case) -> None:
+    await case.put("1", "2")
+    await case.outbox.retry("1", after_s=OUTBOX_DELAY_S_MAX, error="refused")
+    await case.outbox.retry("2", after_s=OUTBOX_DELAY_S_MAX * 100, error="a longer wait is cut to the longest one")
+    assert await case.due() == []
+    case.clock.advance(OUTBOX_DELAY_S_MAX)
+    assert await case.due() == ["1", "2"]
 
 
 async def test_given_up_is_out_of_the_queue_with_its_error_kept(case: Case) -> None:

@@ -17,6 +17,11 @@ class RetrySchedule:
         """How many tries there are in all, the first included."""
         return len(self.delays_s) + 1
 
+    @property
+    def longest_s(self) -> float:
+        """The longest of the waits, in seconds; 0 where there is none."""
+        return max(self.delays_s, default=0.0)
+
     def delay_s_after(self, tries: int) -> float | None:
         """Seconds to wait when ``tries`` tries (at least 1) have failed, or None if that was the last one."""
         index = max(tries, 1) - 1
@@ -43,6 +48,14 @@ SNS_HTTP = phased(steady=(3, 20.0), growing=(10, 600.0), lasting=(36, 600.0))
 """What a push to an HTTP or HTTPS subscriber gets: 50 tries over about 7 hours."""
 
 
+OUTBOX_DELAY_S_MAX = 300.0
+
+
 def outbox_delay_s(tries: int) -> float:
     """Seconds before a notification that no topic would take is tried again: 1, 2, 4 … at most 300, without end."""
-    return float(min(2 ** min(tries, 16), 300))
+    return min(float(2 ** min(tries, 16)), OUTBOX_DELAY_S_MAX)
+
+
+def is_due(due_at_us: int, now_us: int, delay_s_max: float) -> bool:
+    """Whether it is time. A time further ahead than any delay comes from a clock that has been set back since: then it is."""
+    return due_at_us <= now_us or due_at_us > now_us + int(delay_s_max * 1_000_000)

@@ -18,7 +18,7 @@ class Outbox(Protocol):
     """Notifications that are committed and not yet handed to their topic. At least once, oldest first."""
 
     async def due(self, limit: int) -> list[Outgoing]:
-        """Those whose next try is due, oldest first."""
+        """Those whose next try is due, oldest first. A new one is due at once; a clock that is set back holds up none."""
         ...
 
     async def done(self, notification_id: str) -> None:
@@ -26,7 +26,7 @@ class Outbox(Protocol):
         ...
 
     async def retry(self, notification_id: str, *, after_s: float, error: str) -> None:
-        """Try again later. ``error`` is kept for people."""
+        """Try again in ``after_s`` seconds, or in OUTBOX_DELAY_S_MAX if that is less. ``error`` is kept for people."""
         ...
 
     async def give_up(self, notification_id: str, *, error: str) -> None:

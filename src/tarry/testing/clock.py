@@ -28,6 +28,13 @@ class FakeClock:
         self._sleepers.append((self._now_us + int(seconds * 1_000_000), future))
         await future
 
+    def set_wall(self, seconds: float) -> None:
+        """Set the wall time forward or (below zero) back, as an operator or NTP does: no time passes, nobody wakes."""
+        step_us = int(seconds * 1_000_000)
+        self._now_us += step_us
+        self._start_us += step_us
+        self._sleepers = [(until_us + step_us, future) for until_us, future in self._sleepers]
+
     def advance(self, seconds: float) -> None:
         """Let time pass, and wake those whose sleep is over (they run when the caller next awaits)."""
         self._now_us += int(seconds * 1_000_000)

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from tarry.core.notifications import Notification
+from tarry.core.retry import OUTBOX_DELAY_S_MAX, is_due
 from tarry.ports import Clock, Outgoing
 
 
 @dataclass(slots=True)
 class _Waiting:
     notification: Notification
-    due_at_us: int
+    due_at_us: int = 0
     tries: int = 0
     error: str | None = None
 
@@ -24,12 +25,12 @@ class FakeOutbox:
 
     def add(self, notification: Notification) -> None:
         """Put a notification in, as the queue does at the end of an invocation."""
-        self._waiting[notification.id] = _Waiting(notification, self._clock.now_us())
+        self._waiting[notification.id] = _Waiting(notification)
 
     async def due(self, limit: int) -> list[Outgoing]:
         """See ports.Outbox."""
         now_us = self._clock.now_us()
-        due = [row for row in self._waiting.values() if row.due_at_us <= now_us]
+        due = [row for row in self._waiting.values() if is_due(row.due_at_us, now_us, OUTBOX_DELAY_S_MAX)]
         return [Outgoing(notification=row.notification, tries=row.tries) for row in due[:limit]]
 
     async def done(self, notification_id: str) -> None:
@@ -40,7 +41,7 @@ class FakeOutbox:
         """See ports.Outbox."""
         if row := self._waiting.get(notification_id):
             row.tries += 1
-            row.due_at_us = self._clock.now_us() + int(after_s * 1_000_000)
+            row.due_at_us = self._clock.now_us() + int(min(after_s, OUTBOX_DELAY_S_MAX) * 1_000_000)
             row.error = error
 
     async def give_up(self, notification_id: str, *, error: str) -> None:

@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, delete, select, text, update
+from sqlalchemy import Connection, bindparam, delete, or_, select, text, update
 
 from tarry.backends.database.schema import WAITING, outbox
 from tarry.backends.database.transactions import Database
 from tarry.core.notifications import Notification
+from tarry.core.retry import OUTBOX_DELAY_S_MAX
 from tarry.ports import Clock, Outgoing
 
 ERROR_CHARS_MAX = 2000
+_DELAY_US_MAX = int(OUTBOX_DELAY_S_MAX * 1_000_000)
 
 _DUE = (
     select(outbox)
-    .where(text(WAITING), outbox.c.due_at_us <= bindparam("now_us"))
+    # a time further ahead than any delay was set by a clock that has been set back since
+    .where(text(WAITING), or_(outbox.c.due_at_us <= bindparam("now_us"), outbox.c.due_at_us > bindparam("latest_us")))
     .order_by(outbox.c.seq)
     .limit(bindparam("limit"))
 )
@@ -30,7 +33,8 @@ class SqlOutbox:
 
     async def due(self, limit: int) -> list[Outgoing]:
         """See ports.Outbox."""
-        needs = {"now_us": self._clock.now_us(), "limit": limit}
+        now_us = self._clock.now_us()
+        needs = {"now_us": now_us, "latest_us": now_us + _DELAY_US_MAX, "limit": limit}
         rows = await self._database.read(lambda connection: connection.execute(_DUE, needs).all())
         return [
             Outgoing(notification=Notification(id=row.id, topic_arn=row.topic_arn, message=row.message), tries=row.tries)
@@ -43,7 +47,7 @@ class SqlOutbox:
 
     async def retry(self, notification_id: str, *, after_s: float, error: str) -> None:
         """See ports.Outbox."""
-        due_at_us = self._clock.now_us() + int(after_s * 1_000_000)
+        due_at_us = self._clock.now_us() + min(int(after_s * 1_000_000), _DELAY_US_MAX)
         await self._fail(notification_id, {"due_at_us": due_at_us, "error": error[:ERROR_CHARS_MAX]})
 
     async def give_up(self, notification_id: str, *, error: str) -> None:

@@ -100,7 +100,7 @@ class Deciding:
     def _end(self, connection: Connection, decided: Sequence[tuple[int, Decision]]) -> None:
         connection.execute(_END, [{"of": seq, "state_after": decision.outcome.state.value} for seq, decision in decided])
         connection.execute(_FORGET_BODIES, {"ids": [decision.invocation_id for _, decision in decided]})
-        announce(connection, [each.notification for _, each in decided if each.notification], self.clock.now_us())
+        announce(connection, [each.notification for _, each in decided if each.notification])
 
 
 def _refusal(held: Held | None, lease: Lease, decision: Decision) -> Exception | None:
@@ -120,10 +120,10 @@ def _row(decision: Decision) -> dict[str, Any]:
     return {"invocation_id": decision.invocation_id, "outcome": dump(outcome)}
 
 
-def announce(connection: Connection, notifications: Sequence[Notification], now_us: int) -> None:
-    """Put notifications into the outbox, due at once."""
+def announce(connection: Connection, notifications: Sequence[Notification]) -> None:
+    """Put notifications into the outbox, due at once whatever the clock is set to."""
     rows = [
-        {"id": each.id, "topic_arn": each.topic_arn, "message": each.message, "tries": 0, "due_at_us": now_us}
+        {"id": each.id, "topic_arn": each.topic_arn, "message": each.message, "tries": 0, "due_at_us": 0}
         for each in notifications
     ]
     if rows:

@@ -1,16 +1,18 @@
 """What is still to be pushed, and how each try ended: the pusher's view of the database.
 
 Pushes belong to lanes, one per subscription. A lane is worked on by one task of one process at a time (the lock on the data
-directory sees to the process), so a push needs no lease, and after a crash it is due at once.
+directory sees to the process), so a push needs no lease, and after a crash it is due at once. A new push is due whatever the
+clock says; a next try further ahead than any delay was set by a clock that has been set back since, and is due, too.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, exists, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, update
 from sqlalchemy import text as sql
 
 from tarry.backends.database.transactions import Database
+from tarry.core.retry import SNS_HTTP
 from tarry.core.topics import Push, PushState, SubscriptionState
 from tarry.embedded.topics import rows
 from tarry.embedded.topics.schema import UNDELIVERED, message, push, subscription, topic
@@ -18,6 +20,7 @@ from tarry.ports import Clock
 
 ERROR_CHARS_MAX = 500
 SWEEP_ROWS_MAX = 1000
+_DELAY_US_MAX = int(SNS_HTTP.longest_s * 1_000_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +64,12 @@ class Deliveries:
         return await self._database.write(lambda connection: _sweep(connection, before_us, now_us))
 
 
+def _is_due(now_us: int) -> ColumnElement[bool]:
+    return or_(push.c.next_try_at_us <= now_us, push.c.next_try_at_us > now_us + _DELAY_US_MAX)
+
+
 def _lanes_due(connection: Connection, now_us: int) -> list[int]:
-    query = select(push.c.subscription_seq).where(sql(f"push.{UNDELIVERED}"), push.c.next_try_at_us <= now_us)
+    query = select(push.c.subscription_seq).where(sql(f"push.{UNDELIVERED}"), _is_due(now_us))
     return list(connection.execute(query.distinct()).scalars())
 
 
@@ -78,7 +85,7 @@ def _due(connection: Connection, lane: int, now_us: int, limit: int) -> list[Pus
         .join_from(push, message)
         .join(subscription, push.c.subscription_seq == subscription.c.seq)
         .join(topic, subscription.c.topic_seq == topic.c.seq)
-        .where(push.c.subscription_seq == lane, sql(f"push.{UNDELIVERED}"), push.c.next_try_at_us <= now_us)
+        .where(push.c.subscription_seq == lane, sql(f"push.{UNDELIVERED}"), _is_due(now_us))
         .order_by(push.c.seq)
         .limit(limit)
     )
@@ -99,7 +106,7 @@ def _record(connection: Connection, tried: Sequence[Tried], now_us: int) -> None
         error = None if one.error is None else one.error[:ERROR_CHARS_MAX]
         values: dict[str, object] = {"tries": push.c.tries + 1, "last_error": error}
         if one.retry_after_s is not None:
-            values["next_try_at_us"] = now_us + int(one.retry_after_s * 1_000_000)
+            values["next_try_at_us"] = now_us + min(int(one.retry_after_s * 1_000_000), _DELAY_US_MAX)
         else:
             values["state"] = (PushState.DONE if one.error is None else PushState.FAILED).value
             values["ended_at_us"] = now_us

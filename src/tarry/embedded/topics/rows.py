@@ -148,9 +148,9 @@ def insert_notification(connection: Connection, topic_seq: int, new: Message) ->
     if connection.execute(select(message.c.seq).where(message.c.id == new.id)).first() is not None:
         return False
     message_seq = insert_message(connection, topic_seq, new)
-    confirmed = select(
-        literal(message_seq), subscription.c.seq, literal(PushState.PENDING.value), literal(0), literal(new.created_at_us)
-    ).where(subscription.c.topic_seq == topic_seq, subscription.c.state == SubscriptionState.CONFIRMED.value)
+    confirmed = select(literal(message_seq), subscription.c.seq, literal(PushState.PENDING.value), literal(0), literal(0)).where(
+        subscription.c.topic_seq == topic_seq, subscription.c.state == SubscriptionState.CONFIRMED.value
+    )
     columns = ["message_seq", "subscription_seq", "state", "tries", "next_try_at_us"]
     connection.execute(insert(push).from_select(columns, confirmed.order_by(subscription.c.seq)))
     return True
@@ -160,7 +160,7 @@ def insert_letter(connection: Connection, topic_seq: int, subscription_seq: int,
     """Store a message for one subscription alone, and its push."""
     message_seq = insert_message(connection, topic_seq, new)
     values = {"message_seq": message_seq, "subscription_seq": subscription_seq, "state": PushState.PENDING.value}
-    connection.execute(insert(push).values(**values, tries=0, next_try_at_us=new.created_at_us))
+    connection.execute(insert(push).values(**values, tries=0, next_try_at_us=0))
 
 
 def insert_message(connection: Connection, topic_seq: int, new: Message) -> int:
