@@ -14,6 +14,16 @@ MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 50
 PARAMETERS_MAX = 6
 
+MARKS = (
+    re.compile(r"# (AWS|OURS):(.*(?:\n *#.*)*)"),
+    re.compile(r'(?:"""|^ *|\. )(AWS|OURS):((?:(?!"""|\n *\n).)*)', re.DOTALL | re.MULTILINE),
+)
+"""A mark in a comment with the comment's other lines, and one in a docstring with the rest of its paragraph."""
+SOURCE_OF_A_FACT = re.compile(
+    r"#\d+|API_|\.html|RFC \d|botocore|snapshots|SDK|\b([Gg]uide|[Rr]eference|[Dd]ocs|[Pp]ages?|Errors of)\b|\(\w[^()]*[-/.,][^()]*\)"
+)
+"""What a source looks like: an issue's number, a page, a description, or something in parentheses that is a name or a place."""
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -50,9 +60,12 @@ def test_module_and_public_names_say_what_they_are(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_marks_carry_their_reason(path: Path) -> None:
-    for line in path.read_text().splitlines():
-        if match := re.search(r"# (AWS|OURS):(.*)$", line):
-            assert match[2].strip(), line
+    text = path.read_text()
+    for match in (match for mark in MARKS for match in mark.finditer(text)):
+        reason = re.split(r"\b(?:AWS|OURS):", match[2])[0]
+        assert reason.strip(), match[0]
+        assert match[1] == "OURS" or SOURCE_OF_A_FACT.search(reason), match[0]
+    for line in text.splitlines():
         assert not re.search(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b", line), line
 
 

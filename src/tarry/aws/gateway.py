@@ -197,7 +197,7 @@ class Gateway:
         request_id = self._door.ids.uuid()
         if family != "rest-xml":
             return AnswerContext(request_id=request_id, method=request.method)
-        # AWS: S3's ids are 16 hex digits and a longer base64 text.
+        # AWS: S3's ids are 16 characters and a longer base64 text (S3 user guide, "Getting Amazon S3 request IDs").
         short = request_id.replace("-", "").upper()[:16]
         return AnswerContext(request_id=short, host_id=self._door.ids.token(), method=request.method)
 

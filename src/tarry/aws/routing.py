@@ -70,7 +70,8 @@ def route(request: Request, services: Mapping[str, Service]) -> Route:
 
 def _signed(request: Request, claimed: str, services: Mapping[str, Service]) -> Route:
     name = claimed
-    # AWS: the runtime signs as "sagemaker" too; what tells them apart is that only the control plane names a target.
+    # AWS: the runtime signs as "sagemaker" too; what tells them apart is that only the control plane names a target (botocore's
+    # descriptions of both: signingName, targetPrefix).
     if claimed == "sagemaker" and "x-amz-target" not in request.headers and request.raw_path.startswith(b"/endpoints/"):
         name = "sagemaker-runtime"
     if name not in services:

@@ -30,7 +30,8 @@ _SKEW_S: Mapping[Family, tuple[int, int]] = {
 }
 """How far a request's date may lie in the past and in the future.
 
-AWS: as told in the messages of each kind of service ("- 5 min.", "- 15 min.", MaxAllowedSkewMilliseconds 900000)."""
+AWS: as told in the messages of each kind of service ("- 5 min.", "- 15 min.", MaxAllowedSkewMilliseconds 900000), as quoted in
+artillery-dino#2, aws-sdk-android#88 and aws-sdk-php#612."""
 
 _ECHO_MAX = 1024
 _basic = re.compile(r"[0-9]{8}T[0-9]{6}Z").fullmatch

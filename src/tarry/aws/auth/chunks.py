@@ -16,7 +16,7 @@ from tarry.aws.auth.request import ChunkSeed
 from tarry.aws.errors import AwsError
 
 CHUNK_BYTES_MIN = 8192
-"""AWS: every signed chunk but the last carries at least so much."""
+"""AWS: every signed chunk but the last carries at least so much (S3 API reference, sigv4-streaming)."""
 _HEADER_BYTES_MAX = 128
 _TRAILER_BYTES_MAX = 1024
 _TRAILERS_MAX = 16

@@ -200,7 +200,8 @@ _TOKENS: dict[type, str] = {
 def _mismatch(value: Any, wanted: str, where: str) -> BadValueError:
     if wanted in ("a structure", "a map", "a list"):
         return BadValueError(f"Expected {wanted}, got {_TOKENS[type(value)]}{_at(where)}.")
-    # AWS: "NUMBER_VALUE can not be converted to a String", as its JSON services say it; the place is ours.
+    # AWS: "NUMBER_VALUE can not be converted to a String", as its JSON services say it (aarondfrancis/sidecar#148); the
+    # place is ours.
     return BadValueError(f"{_TOKENS[type(value)]} can not be converted to {wanted}{_at(where)}")
 
 

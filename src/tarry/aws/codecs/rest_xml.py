@@ -60,7 +60,8 @@ def parse(operation: OperationModel, request: Request, body: bytes) -> dict[str,
     params: dict[str, Any] = {bound.member: path[bound.wire] for bound in bindings.path}
     try:
         params.update(parse_query(bindings, request))
-        # AWS: S3 gives metadata back as the bytes that came, whatever they are, so they are kept as bytes: one a character.
+        # OURS: S3 answers metadata outside ASCII in the form of RFC 2047 (S3 user guide, user-defined object metadata); here
+        # they go back as the bytes that came, whatever they are: one a character.
         params.update(parse_headers(bindings, request, utf8=False))
     except BadValueError as error:
         raise AwsError(code="InvalidArgument", message=str(error)) from None
@@ -134,7 +135,7 @@ def _body(operation: OperationModel, bindings: Bindings, output: Mapping[str, An
             return value.encode() if isinstance(value, str) else (value or b"")
         return b"" if value is None else write_element(payload.shape, value, _ROOTS.get(operation.name, payload.wire), NAMESPACE)
     if operation.name == "GetBucketLocation":
-        # AWS: the constraint is the text of the root itself, and empty in us-east-1.
+        # AWS: the constraint is the text of the root itself, and empty in us-east-1 (GetBucketLocation API reference).
         return f'<LocationConstraint xmlns="{NAMESPACE}">{escape(output.get("LocationConstraint") or "")}</LocationConstraint>'
     if not bindings.body:
         return b""

@@ -160,7 +160,8 @@ def wire_name(member: str, shape: Shape) -> str:
 def escape(text: str) -> str:
     """Text as it may stand in an element or attribute.
 
-    AWS: S3 writes characters that XML 1.0 cannot hold as references (``&#x1;``); encoding-type=url is the way around them.
+    AWS: S3 writes characters that XML 1.0 cannot hold as references (``&#x1;``); encoding-type=url is the way around them
+    (ListObjectsV2 API reference, EncodingType).
     """
     if not _special.search(text):
         return text

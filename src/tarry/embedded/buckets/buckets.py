@@ -170,7 +170,8 @@ class Buckets:
     ) -> ObjectInfo:
         """Copy an open object; ``headers`` None keeps those of the source. Does not close the source.
 
-        Errors: as ``put_object``. AWS: a copy is a plain object, so a multipart ETag or composite checksum is not kept.
+        Errors: as ``put_object``. AWS: a copy is a plain object, so a multipart ETag or composite checksum is not kept (API
+        reference of the type Object, ETag; localstack/localstack#3729).
         """
         info = source.info
         whole = info.checksum_type is ChecksumType.FULL_OBJECT

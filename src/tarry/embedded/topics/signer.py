@@ -35,7 +35,8 @@ class Signer:
     def __init__(self, key: rsa.RSAPrivateKey, certificate: x509.Certificate) -> None:
         self._key = key
         self.certificate_pem = certificate.public_bytes(Encoding.PEM)
-        # AWS: the certificate's path is /SimpleNotificationService-<32 hex digits>.pem; ours stands under the reserved prefix
+        # AWS: the certificate's path is /SimpleNotificationService-<32 hex digits>.pem (http-notification-json.html); ours
+        # stands under the reserved prefix.
         self.certificate_path = f"/_tarry/SimpleNotificationService-{certificate.fingerprint(hashes.SHA256()).hex()[:32]}.pem"
 
     @classmethod
