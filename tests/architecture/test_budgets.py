@@ -20,7 +20,8 @@ MARKS = (
 )
 """A mark in a comment with the comment's other lines, and one in a docstring with the rest of its paragraph."""
 SOURCE_OF_A_FACT = re.compile(
-    r"#\d+|API_|\.html|RFC \d|botocore|snapshots|SDK|\b([Gg]uide|[Rr]eference|[Dd]ocs|[Pp]ages?|Errors of)\b|\(\w[^()]*[-/.,][^()]*\)"
+    r"#\d+|API_|\.html|RFC \d|botocore|snapshots|SDK|\b([Gg]uide|[Rr]eference|[Dd]ocs|[Pp]ages?|Errors of)\b"
+    r"|\(\w[^()]*[-/.,][^()]*\)"
 )
 """What a source looks like: an issue's number, a page, a description, or something in parentheses that is a name or a place."""
 

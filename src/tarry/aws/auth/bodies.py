@@ -114,7 +114,7 @@ def open_body(request: RawRequest, verified: Verified, source: AsyncIterator[byt
 
 
 def _describes_the_object(request: RawRequest) -> bool:
-    """AWS: the checksum headers of CompleteMultipartUpload are the finished object's, not those of the XML (its API reference)."""
+    """AWS: the checksum headers of CompleteMultipartUpload are the finished object's, not the XML's (its API reference)."""
     return request.method == "POST" and any(name == b"uploadId" for name, _ in split_query(request.raw_query))
 
 

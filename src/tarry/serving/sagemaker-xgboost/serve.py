@@ -26,7 +26,7 @@ ANSWERS = ("text/csv", "application/json", "application/jsonlines")
 app = flask.Flask(__name__)
 if not OLD:
     # AWS: 0.90-1 knows no such limit; newer versions have 6 MiB unless the variable says otherwise
-    # (sagemaker-xgboost-container, serving.py).
+    # (the repository aws/sagemaker-xgboost-container).
     app.config["MAX_CONTENT_LENGTH"] = int(os.environ.get("MAX_CONTENT_LENGTH", BODY_BYTES_MAX))
 
 
