@@ -59,6 +59,7 @@ class AsyncInferenceConfig:
     s3_output_path: str
     s3_failure_path: str | None = None
     kms_key_id: str | None = None
+    """Shown by Describe, and copied into each invocation."""
     success_topic: str | None = None
     error_topic: str | None = None
     include_response_on_success: bool = False

@@ -5,7 +5,7 @@ Only the text for container errors is known from AWS; the others are ours and sa
 
 import json
 
-from tarry.core.invocation import LOST_ATTEMPTS_MAX, Invocation
+from tarry.core.invocation import Invocation
 from tarry.core.notifications import iso_millis
 
 _SEE_LOGS = "See the SageMaker Endpoint logs in your account for more information."
@@ -47,7 +47,7 @@ def unforeseen(error: Exception) -> str:
     return f"InternalError: The request could not be processed ({type(error).__name__}). See the server's log."
 
 
-def lost(attempts: int = LOST_ATTEMPTS_MAX) -> str:
+def lost(attempts: int) -> str:
     """OURS: the instance died under this request again and again."""
     return f"InternalError: The instance or the server died while working on this request, {attempts} times. {_SEE_LOGS}"
 

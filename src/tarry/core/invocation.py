@@ -84,12 +84,14 @@ class Invocation:
     output_location: str
     failure_location: str
     priority: int = 0
+    """Lower ones are claimed first. All are 0 until requests carry a priority; the claim reads it already."""
     input_location: str | None = None
     """None: the body came inline with the request."""
     content_type: str | None = None
     accept: str | None = None
     custom_attributes: str | None = None
     kms_key_id: str | None = None
+    """Read by an object store that encrypts (Amazon S3 itself); the embedded one has no keys."""
     success_topic: str | None = None
     error_topic: str | None = None
     include_response_on_success: bool = False
@@ -106,6 +108,7 @@ class Outcome:
     content_type: str | None = None
     """Of the object that is published."""
     container_status: int | None = None
+    """What the container answered; kept for the lists of invocations that operators will read."""
     response: bytes | None = None
     """The published bytes, where a notification has to include them and they are at most INLINE_BYTES_MAX."""
 

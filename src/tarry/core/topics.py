@@ -68,13 +68,6 @@ class PushState(StrEnum):
     FAILED = "Failed"  # refused for good, or the last try failed
 
 
-PUSH_TRANSITIONS: dict[PushState, frozenset[PushState]] = {
-    PushState.PENDING: frozenset({PushState.DONE, PushState.FAILED}),
-    PushState.DONE: frozenset(),
-    PushState.FAILED: frozenset(),
-}
-
-
 class MessageKind(StrEnum):
     """The value of a message's ``Type`` and of the header x-amz-sns-message-type."""
 

@@ -19,7 +19,7 @@ class Keyring(Protocol):
         ...
 
     async def revoke(self, access_key_id: str) -> None:
-        """Forget a key. Repeats change nothing."""
+        """Forget a key. Repeats change nothing. For the keys that instances will have while they live."""
         ...
 
 
@@ -31,7 +31,7 @@ class Metrics(Protocol):
         ...
 
     def snapshot(self) -> Mapping[tuple[str, str], float]:
-        """All counts since the start, by (name, endpoint name)."""
+        """All counts since the start, by (name, endpoint name). Read by what will publish them (CloudWatch, autoscaling)."""
         ...
 
 
