@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.support.buckets import INLINE_MAX, MIB, noise, open_buckets, pieces
+from tests.support.buckets import INLINE_MAX, MIB, files_in, noise, open_buckets, pieces
 
-from tarry.core.errors import BucketNotFound, ObjectNotFound
+from tarry.core.errors import BucketNotFound, ObjectDamaged, ObjectNotFound, ObjectRefused
 from tarry.core.names import S3Location
 from tarry.embedded.buckets.store import EmbeddedObjectStore
 from tarry.ports import ObjectStore, Staged
@@ -21,6 +21,8 @@ SIZES = [0, 1, INLINE_MAX, INLINE_MAX + 1, 3 * MIB]
 class Subject:
     store: ObjectStore
     delete_bucket: Callable[[str], Awaitable[None]]
+    damage: Callable[[], None]
+    """Make the object at PLACE unreadable."""
 
 
 @pytest.fixture(params=["embedded", "fake"])
@@ -32,11 +34,16 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         async def forget(name: str) -> None:
             del fake.buckets[name]
 
-        yield Subject(fake, forget)
+        yield Subject(fake, forget, lambda: fake.damaged.add(PLACE))
         return
     async with open_buckets(tmp_path) as buckets:
         await buckets.create_bucket("bucket")
-        yield Subject(EmbeddedObjectStore(buckets), buckets.delete_bucket)
+
+        def lose_files() -> None:
+            for path in files_in(tmp_path):
+                path.unlink()
+
+        yield Subject(EmbeddedObjectStore(buckets), buckets.delete_bucket, lose_files)
 
 
 @pytest.fixture
@@ -151,3 +158,27 @@ async def test_a_source_that_breaks_off_stages_nothing(store: ObjectStore, size:
         await store.stage(PLACE, content_type="text/csv", metadata={}, chunks=broken())
     with pytest.raises(ObjectNotFound):
         await read(store)
+
+
+@pytest.mark.parametrize("key", ["k" * 1025, "中" * 342, "", "\ud800"], ids=["long", "long-unicode", "empty", "surrogate"])
+async def test_a_key_that_no_object_can_have_is_refused_as_the_port_says(store: ObjectStore, key: str) -> None:
+    location = S3Location("bucket", key)
+    with pytest.raises(ObjectNotFound):
+        await read(store, location)
+    with pytest.raises(ObjectRefused):
+        await stage(store, b"x", location)
+    with pytest.raises(ObjectRefused):
+        await store.publish(Staged(location=location, content_type="text/csv", inline=b"x"))
+
+
+async def test_the_longest_key_is_taken(store: ObjectStore) -> None:
+    longest = S3Location("bucket", "中" * 341 + "k")
+    await store.publish(await stage(store, b"x", longest))
+    assert await read(store, longest) == b"x"
+
+
+async def test_an_object_whose_bytes_are_lost_is_told(subject: Subject) -> None:
+    await subject.store.publish(await stage(subject.store, noise(INLINE_MAX + 1)))
+    subject.damage()
+    with pytest.raises(ObjectDamaged):
+        await read(subject.store)

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
-from tarry.core.errors import ObjectNotFound
+from tarry.core.errors import ObjectNotFound, TarryError
 from tarry.core.names import S3Location
 from tarry.ports import OpenObject, Staged
 
@@ -19,9 +19,13 @@ class ModelObjects:
         self.objects = dict(objects or {})
         self.downloads = 0
         self.stuck = False
+        self.open_error: TarryError | None = None
+        self.chunk_error: TarryError | None = None
 
     @asynccontextmanager
     async def open(self, location: S3Location) -> AsyncIterator[OpenObject]:
+        if self.open_error is not None:
+            raise self.open_error
         if str(location) not in self.objects:
             raise ObjectNotFound(f"There is no object at {location}.")
         body = self.objects[str(location)]
@@ -32,6 +36,8 @@ class ModelObjects:
         self.downloads += 1
         for start in range(0, len(body), 1000):
             yield body[start : start + 1000]
+        if self.chunk_error is not None:
+            raise self.chunk_error
         if self.stuck:
             await asyncio.Event().wait()
 

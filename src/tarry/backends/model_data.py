@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from tarry.backends.model_archive import TOO_LARGE, ArchiveBounds, ArchiveRefused, unpack
-from tarry.core.errors import BucketNotFound, DependencyError, InvalidRequest, ModelDataError, ObjectNotFound
+from tarry.core.errors import BucketNotFound, DependencyError, InvalidRequest, ModelDataError, ObjectNotFound, Throttled
 from tarry.core.names import S3Location
 from tarry.ports import ObjectStore, OpenObject
 
@@ -81,7 +81,7 @@ class ModelData:
             raise ModelDataError(f"Could not find model data at {url}. {error}") from error
         except ModelDataError:
             raise
-        except DependencyError as error:
+        except (DependencyError, Throttled) as error:
             raise ModelDataError(f'Failed to download model data archive from URL "{url}". {error}') from error
         return self._directory / key
 

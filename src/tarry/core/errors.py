@@ -17,6 +17,8 @@
     * StorageFull
     * ObjectNotFound
     * BucketNotFound
+    * ObjectRefused
+    * ObjectDamaged
     * ImageNotFound
     * ImageBroken
     * ModelDataError
@@ -228,6 +230,14 @@ class ObjectNotFound(DependencyError):
 
 class BucketNotFound(DependencyError):
     """The object store has no such bucket."""
+
+
+class ObjectRefused(DependencyError):
+    """The object store will not take an object at this location: its key could never be one. Trying again cannot help."""
+
+
+class ObjectDamaged(DependencyError):
+    """The object store knows the object and cannot give its bytes: they are missing, cut short or unreadable on its disk."""
 
 
 class ImageNotFound(DependencyError):

@@ -36,7 +36,11 @@ class ObjectStore(Protocol):
     """S3 as delivery and engines need it: read inputs, and write results that appear whole or not at all."""
 
     def open(self, location: S3Location) -> AbstractAsyncContextManager[OpenObject]:
-        """Open for streaming. Errors: ObjectNotFound, BucketNotFound. Memory does not grow with the object."""
+        """Open for streaming. Memory does not grow with the object.
+
+        Errors: ObjectNotFound (also for a key that no object can have), BucketNotFound, Throttled; ObjectDamaged, from
+        ``chunks`` too.
+        """
         ...
 
     async def stage(
@@ -44,14 +48,15 @@ class ObjectStore(Protocol):
     ) -> Staged:
         """Take an object's bytes and keep them where nobody can see them; durable when this returns.
 
-        Up to INLINE_BYTES_MAX ride inline. Errors: BucketNotFound, StorageFull. After a crash: what nobody publishes is swept.
+        Up to INLINE_BYTES_MAX ride inline. Errors: BucketNotFound, ObjectRefused (no object can have this key), StorageFull,
+        Throttled. After a crash: what nobody publishes is swept.
         """
         ...
 
     async def publish(self, staged: Staged) -> None:
         """Make a staged object visible at its location, replacing what was there. Any process may repeat it.
 
-        Errors: BucketNotFound, StorageFull.
+        Errors: BucketNotFound, ObjectRefused, StorageFull, Throttled.
         """
         ...
 

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from tarry.core.errors import BucketNotFound, Bug, ObjectNotFound, TarryError
+from tarry.core.errors import BucketNotFound, Bug, ObjectDamaged, ObjectNotFound, ObjectRefused, TarryError
 from tarry.core.invocation import INLINE_BYTES_MAX
 from tarry.core.names import S3Location
 from tarry.ports import OpenObject, Staged
+
+_KEY_BYTES_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,8 @@ class FakeObjectStore:
 
     buckets: dict[str, dict[str, FakeObject]] = field(default_factory=dict)
     failures: list[TarryError] = field(default_factory=list)
+    damaged: set[S3Location] = field(default_factory=set)
+    """Where objects lie that cannot be read."""
     staged: dict[str, bytes] = field(default_factory=dict)
     """Bytes that are staged and neither published nor discarded, by handle."""
     _published: set[str] = field(default_factory=set)
@@ -53,6 +57,8 @@ class FakeObjectStore:
         found = self._bucket(location).get(location.key)
         if found is None:
             raise ObjectNotFound(f"There is no object at {location}.")
+        if location in self.damaged:
+            raise ObjectDamaged(f"The file of {location} is missing.")
         yield OpenObject(
             content_type=found.content_type,
             size=len(found.body),
@@ -64,6 +70,7 @@ class FakeObjectStore:
         self, location: S3Location, *, content_type: str, metadata: Mapping[str, str], chunks: AsyncIterator[bytes]
     ) -> Staged:
         """See ports.ObjectStore."""
+        _check_key(location)
         self._bucket(location)
         self._fail()
         body = b"".join([chunk async for chunk in chunks])
@@ -74,6 +81,7 @@ class FakeObjectStore:
 
     async def publish(self, staged: Staged) -> None:
         """See ports.ObjectStore."""
+        _check_key(staged.location)
         bucket = self._bucket(staged.location)
         self._fail()
         if staged.handle in self._published:
@@ -106,6 +114,12 @@ class FakeObjectStore:
     def _new_handle(self) -> str:
         self._count += 1
         return f"staged-{self._count}"
+
+
+def _check_key(location: S3Location) -> None:
+    size = len(location.key.encode("utf-8", "replace"))
+    if not 1 <= size <= _KEY_BYTES_MAX or location.key.encode("utf-8", "ignore").decode() != location.key:
+        raise ObjectRefused(f"The object store takes keys of 1 to {_KEY_BYTES_MAX} bytes in UTF-8, got {size}.")
 
 
 async def _chunks(body: bytes) -> AsyncIterator[bytes]:

@@ -7,7 +7,7 @@ from tests.support.model_objects import ModelObjects, archive_of
 
 from tarry.backends.model_archive import ArchiveBounds
 from tarry.backends.model_data import ModelData
-from tarry.core.errors import ModelDataError
+from tarry.core.errors import ModelDataError, ObjectDamaged, ObjectNotFound, TarryError, Throttled
 
 URL = "s3://bucket/a/model.tar.gz"
 
@@ -66,6 +66,18 @@ async def test_failures_are_told_in_awss_words_and_leave_nothing(tmp_path: Path,
     await data.start()
     with pytest.raises(ModelDataError, match=message):
         await data.lay_out(url, tmp_path / "i/model", timeout_s=10)
+    assert cached(tmp_path / "models") == []
+
+
+@pytest.mark.parametrize("error", [ObjectDamaged("cut short"), Throttled("too many files"), ObjectNotFound("no such key")])
+@pytest.mark.parametrize("late", [False, True])
+async def test_errors_of_the_store_become_model_data_errors(tmp_path: Path, error: TarryError, late: bool) -> None:
+    objects = ModelObjects({URL: archive_of({"model": b"1"})})
+    objects.open_error, objects.chunk_error = (None, error) if late else (error, None)
+    data = ModelData(objects, tmp_path / "models")
+    await data.start()
+    with pytest.raises(ModelDataError, match=URL):
+        await data.lay_out(URL, tmp_path / "i/model", timeout_s=10)
     assert cached(tmp_path / "models") == []
 
 

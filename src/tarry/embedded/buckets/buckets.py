@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from tarry.backends.database.transactions import Database
-from tarry.core.errors import BucketNotFound, Bug
+from tarry.core.errors import BucketNotFound, ObjectDamaged
 from tarry.embedded.buckets import listing, rows
 from tarry.embedded.buckets.api import OpenedObject as AnyOpenedObject
 from tarry.embedded.buckets.bodies import Bodies
@@ -130,7 +130,10 @@ class Buckets:
         return info
 
     async def open_object(self, bucket: str, key: str) -> OpenedObject:
-        """Open for reading: the object stays whole while it is overwritten or deleted. Errors: BucketNotFound, ObjectNotFound."""
+        """Open for reading: the object stays whole while it is overwritten or deleted.
+
+        Errors: BucketNotFound, ObjectNotFound, Throttled; ObjectDamaged if its file is missing or cannot be opened.
+        """
         encoded = key_bytes(key)
         for _ in range(_OPEN_TRIES):
             found = await self.database.read(lambda connection: rows.find_object(connection, bucket, encoded))
@@ -140,7 +143,9 @@ class Buckets:
                 return OpenedObject(found.info, found.parts, self.bodies.files.reader(found.blob_id))
             except FileNotFoundError:
                 continue  # replaced between the row and the file: look again
-        raise Bug(f"The file of s3://{bucket}/{key} is missing in the data directory.")
+            except OSError as error:
+                raise ObjectDamaged(f"The file of s3://{bucket}/{key} cannot be opened: {error.strerror}.") from error
+        raise ObjectDamaged(f"The file of s3://{bucket}/{key} is missing in the data directory.")
 
     async def head_object(self, bucket: str, key: str) -> ObjectInfo:
         """An object without its bytes. Errors: BucketNotFound, ObjectNotFound."""

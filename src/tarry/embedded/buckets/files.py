@@ -15,12 +15,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tarry.core.errors import StorageFull
+from tarry.core.errors import StorageFull, Throttled
 
 CHUNK_BYTES = 1024 * 1024
 """How much is read or written in one go."""
 _TEMPORARY = ".tmp"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +34,8 @@ class FoundFile:
 
 
 @contextlib.contextmanager
-def no_room_is_storage_full() -> Iterator[None]:
-    """Turn the disk's "no room" into StorageFull; other OSErrors pass."""
+def shortages_told() -> Iterator[None]:
+    """Turn the disk's "no room" into StorageFull and "too many open files" into Throttled; other OSErrors pass."""
     try:
         yield
     except OSError as error:
@@ -42,6 +43,8 @@ def no_room_is_storage_full() -> Iterator[None]:
             raise StorageFull(
                 "The disk that holds the objects is full; nothing was kept. Free some space and try again."
             ) from error
+        if error.errno in _TOO_MANY_FILES:
+            raise Throttled("The server has as many files open as it may; try again in a moment.") from error
         raise
 
 
@@ -49,8 +52,9 @@ class BlobReader:
     """A blob held open: it can be read to its end even when the file has been unlinked."""
 
     def __init__(self, path: Path) -> None:
-        self._descriptor: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._lock = threading.Lock()
+        with shortages_told():
+            self._descriptor: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to ``size`` bytes from ``offset``; ValueError once closed."""
@@ -81,7 +85,7 @@ class BlobWriter:
         self._descriptor: int | None = None
         self._md5 = hashlib.md5(usedforsecurity=False)
         self.size = 0
-        with no_room_is_storage_full():
+        with shortages_told():
             self._descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     @property
@@ -90,15 +94,15 @@ class BlobWriter:
         return self._md5.hexdigest()
 
     def write(self, pieces: Sequence[bytes]) -> None:
-        """Append. Errors: StorageFull."""
-        with self._lock, no_room_is_storage_full():
+        """Append. Errors: StorageFull, Throttled."""
+        with self._lock, shortages_told():
             for piece in pieces:
                 self._md5.update(piece)
                 self._write_all(piece)
 
     def append_file(self, path: Path, size: int) -> None:
-        """Append the first ``size`` bytes of a file, without hashing them. Errors: StorageFull, FileNotFoundError."""
-        with self._lock, no_room_is_storage_full():
+        """Append the first ``size`` bytes of a file, without hashing them. Errors: StorageFull, Throttled, FileNotFoundError."""
+        with self._lock, shortages_told():
             source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 offset = 0
@@ -112,8 +116,8 @@ class BlobWriter:
                 os.close(source)
 
     def finish(self) -> None:
-        """Make it durable under its final name. Errors: StorageFull."""
-        with self._lock, no_room_is_storage_full():
+        """Make it durable under its final name. Errors: StorageFull, Throttled."""
+        with self._lock, shortages_told():
             descriptor, self._descriptor = self._open_descriptor(), None
             try:
                 os.fsync(descriptor)
@@ -155,8 +159,8 @@ class BlobFiles:
         self._root = directory / "blobs"
 
     def prepare(self) -> None:
-        """Make the directories, durably. Errors: StorageFull."""
-        with no_room_is_storage_full():
+        """Make the directories, durably. Errors: StorageFull, Throttled."""
+        with shortages_told():
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for number in range(256):
                 (self._root / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
@@ -164,11 +168,11 @@ class BlobFiles:
             fsync_directory(self._root.parent)
 
     def writer(self, blob_id: str) -> BlobWriter:
-        """A new blob. Errors: StorageFull."""
+        """A new blob. Errors: StorageFull, Throttled."""
         return BlobWriter(self.path(blob_id))
 
     def reader(self, blob_id: str) -> BlobReader:
-        """Open a blob. FileNotFoundError once it is unlinked."""
+        """Open a blob. Errors: Throttled; FileNotFoundError once it is unlinked."""
         return BlobReader(self.path(blob_id))
 
     def path(self, blob_id: str) -> Path:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from tarry.core.errors import InvalidPartNumber
+from tarry.core.errors import InvalidPartNumber, ObjectDamaged
 from tarry.embedded.buckets.files import CHUNK_BYTES, BlobReader
 from tarry.embedded.buckets.values import ObjectInfo, PartOfObject
 
@@ -17,16 +17,19 @@ class OpenedObject:
         self._source = source
 
     async def chunks(self, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes of a range, in pieces of at most 1 MiB. Does not close the object."""
+        """The bytes of a range, in pieces of at most 1 MiB. Does not close the object. Errors: ObjectDamaged."""
         end = self.info.size if length is None else min(start + length, self.info.size)
         if isinstance(self._source, bytes):
             if start < end:
                 yield self._source[start:end]
             return
         while start < end:
-            piece = await asyncio.to_thread(self._source.read, start, min(CHUNK_BYTES, end - start))
+            try:
+                piece = await asyncio.to_thread(self._source.read, start, min(CHUNK_BYTES, end - start))
+            except OSError as error:
+                raise ObjectDamaged(f"The object {self.info.key!r} cannot be read at byte {start}: {error.strerror}.") from error
             if not piece:
-                raise OSError(f"The blob of {self.info.key!r} ends at byte {start}; {self.info.size} were written.")
+                raise ObjectDamaged(f"The object {self.info.key!r} ends at byte {start}; {self.info.size} were written.")
             start += len(piece)
             yield piece
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import Connection, delete, insert, select
 
-from tarry.core.errors import Bug
+from tarry.core.errors import Bug, ObjectNotFound, ObjectRefused, RequestError
 from tarry.core.names import S3Location
 from tarry.embedded.buckets import rows
 from tarry.embedded.buckets.bodies import Body
@@ -20,6 +20,8 @@ from tarry.embedded.buckets.rows import NewObject, add_garbage
 from tarry.embedded.buckets.schema import staged_blob, stored_object
 from tarry.embedded.buckets.values import ObjectHeaders
 from tarry.ports import OpenObject, Staged
+
+_KEY_CHARS_SHOWN = 100
 
 
 class EmbeddedObjectStore:
@@ -32,7 +34,11 @@ class EmbeddedObjectStore:
 
     @asynccontextmanager
     async def open(self, location: S3Location) -> AsyncIterator[OpenObject]:
-        """Open for streaming. Errors: ObjectNotFound, BucketNotFound, KeyTooLong."""
+        """Open for streaming. Errors: ObjectNotFound, BucketNotFound, ObjectDamaged, Throttled."""
+        try:
+            key_bytes(location.key)
+        except RequestError as error:
+            raise ObjectNotFound(f"There is no object at s3://{location.bucket}/{_shown(location.key)}: {error}") from error
         opened = await self._buckets.open_object(location.bucket, location.key)
         try:
             info = opened.info
@@ -43,11 +49,12 @@ class EmbeddedObjectStore:
     async def stage(
         self, location: S3Location, *, content_type: str, metadata: Mapping[str, str], chunks: AsyncIterator[bytes]
     ) -> Staged:
-        """Keep bytes where nobody can see them; durable when this returns. Errors: BucketNotFound, KeyTooLong, StorageFull.
+        """Keep bytes where nobody can see them; durable when this returns.
 
+        Errors: BucketNotFound, ObjectRefused, StorageFull, Throttled.
         After a crash: a staged blob is kept for a week, or for as long as an unfinished decision names it.
         """
-        key_bytes(location.key)
+        _storable_key(location)
         await self._buckets.head_bucket(location.bucket)
         body = await self._bodies.receive(chunks)
         if body.blob_id is not None:
@@ -58,7 +65,10 @@ class EmbeddedObjectStore:
         )
 
     async def publish(self, staged: Staged) -> None:
-        """Make it visible; repeating it after success changes nothing. Errors: BucketNotFound, StorageFull."""
+        """Make it visible; repeating it after success changes nothing.
+
+        Errors: BucketNotFound, ObjectRefused, StorageFull, Throttled.
+        """
         now_us = self._buckets.clock.now_us()
 
         def publish_again(connection: Connection) -> None:
@@ -78,10 +88,10 @@ class EmbeddedObjectStore:
 def publish_in_transaction(connection: Connection, staged: Staged, now_us: int) -> None:
     """Make a staged object visible at its location as part of the caller's transaction, replacing what was there.
 
-    Where the very object is visible already, nothing changes. Errors: BucketNotFound, KeyTooLong; Bug for a handle that
-    is neither staged nor published (it was discarded).
+    Where the very object is visible already, nothing changes. Errors: BucketNotFound, ObjectRefused; Bug for a handle
+    that is neither staged nor published (it was discarded).
     """
-    key = key_bytes(staged.location.key)
+    key = _storable_key(staged.location)
     bucket = staged.location.bucket
     headers = ObjectHeaders(content_type=staged.content_type, metadata=dict(staged.metadata))
     if _is_published(connection, staged, key, headers):
@@ -97,6 +107,19 @@ def publish_in_transaction(connection: Connection, staged: Staged, now_us: int) 
         connection.execute(delete(staged_blob).where(staged_blob.c.seq == row.seq))
         new = NewObject(key=key, size=row.size, etag=row.md5, now_us=now_us, headers=headers, blob_id=staged.handle)
     rows.put_object(connection, bucket, new)
+
+
+def _storable_key(location: S3Location) -> bytes:
+    """The key as it is stored. Errors: ObjectRefused; the port knows no requests, so none of theirs may leave here."""
+    try:
+        return key_bytes(location.key)
+    except RequestError as error:
+        where = f"s3://{location.bucket}/{_shown(location.key)}"
+        raise ObjectRefused(f"The object store takes no object at {where}: {error}") from error
+
+
+def _shown(key: str) -> str:
+    return key if len(key) <= _KEY_CHARS_SHOWN else f"{key[:_KEY_CHARS_SHOWN]}…"
 
 
 def _is_published(connection: Connection, staged: Staged, key: bytes, headers: ObjectHeaders) -> bool:

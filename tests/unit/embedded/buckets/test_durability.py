@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.support.buckets import INLINE_MAX, files_in, get, noise, open_buckets, pieces, put
 
-from tarry.core.errors import NoSuchUpload, ObjectNotFound, StorageFull
+from tarry.core.errors import NoSuchUpload, ObjectDamaged, ObjectNotFound, StorageFull, Throttled
 from tarry.embedded.buckets.buckets import Buckets
 from tarry.embedded.buckets.values import NamedPart, NewUpload
 
@@ -80,6 +80,52 @@ async def test_a_full_disk_is_told_and_keeps_nothing(
     assert await get(buckets, "key") == b"old"
     await put(buckets, "key", noise(LARGE))
     assert await get(buckets, "key") == noise(LARGE)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+async def test_too_many_open_files_are_told_and_keep_nothing(
+    buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    await put(buckets, "key", noise(LARGE))
+    (kept,) = files_in(tmp_path)
+    real = os.open
+
+    def exhausted(path: Any, *args: Any, **options: Any) -> int:
+        if "blobs" in str(path):
+            raise OSError(number, os.strerror(number))
+        return real(path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", exhausted)
+        with pytest.raises(Throttled):
+            await put(buckets, "key", noise(LARGE, 1))
+        with pytest.raises(Throttled):
+            await get(buckets, "key")
+    assert files_in(tmp_path) == [kept]
+    assert not buckets.bodies.in_flight
+    assert await get(buckets, "key") == noise(LARGE)
+
+
+async def test_a_file_that_was_cut_short_or_cannot_be_opened_is_damage(
+    buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(buckets, "key", noise(LARGE))
+    (file,) = files_in(tmp_path)
+    os.truncate(file, 1000)
+    with pytest.raises(ObjectDamaged):
+        await get(buckets, "key")
+
+    def broken(*_: Any) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", broken)
+        with pytest.raises(ObjectDamaged):
+            await get(buckets, "key")
+    file.unlink()
+    file.symlink_to(file.name)  # nobody can open it, root neither
+    with pytest.raises(ObjectDamaged):
+        await get(buckets, "key")
 
 
 async def test_a_disk_that_fills_up_half_way_keeps_nothing(
