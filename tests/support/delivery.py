@@ -21,6 +21,7 @@ from tarry.delivery.worker import Attempted, Worker
 from tarry.ports import Add, Claim, Outgoing, Replace
 from tarry.testing.clock import FakeClock
 from tarry.testing.ids import FakeIds
+from tarry.testing.metrics import FakeMetrics
 from tarry.testing.modelserver import FakeAnswer, FakeModelServer
 from tarry.testing.notifier import FakeNotifier
 from tarry.testing.objects import FakeObjectStore
@@ -32,24 +33,11 @@ from tarry.testing.wakeups import FakeWakeups
 ADDRESS = "http://model:1"
 
 
-class CountingMetrics:
-    """ports.Metrics in a dictionary."""
-
-    def __init__(self) -> None:
-        self.counts: dict[tuple[str, str], float] = {}
-
-    def count(self, name: str, endpoint_name: str, value: float = 1.0) -> None:
-        self.counts[name, endpoint_name] = self.counts.get((name, endpoint_name), 0.0) + value
-
-    def snapshot(self) -> dict[tuple[str, str], float]:
-        return dict(self.counts)
-
-
 class World:
     """One endpoint with one instance, and everything of delivery connected to fakes."""
 
     def __init__(self) -> None:
-        self.clock, self.ids, self.wakeups, self.metrics = FakeClock(), FakeIds(), FakeWakeups(), CountingMetrics()
+        self.clock, self.ids, self.wakeups, self.metrics = FakeClock(), FakeIds(), FakeWakeups(), FakeMetrics()
         self.store = FakeStore()
         self.outbox = FakeOutbox(self.clock)
         self.queue = FakeInvocationQueue(self.store, self.outbox, self.clock, self.ids, self.wakeups)

@@ -1,0 +1,39 @@
+"""What ports.Ids promises, held against the system's and the fake (which need not be unguessable)."""
+
+import re
+import uuid
+
+import pytest
+
+from tarry.backends.system import SystemIds
+from tarry.ports import Ids
+from tarry.testing.ids import FakeIds
+
+MANY = 2000  # more than SystemIds fetches at a time
+
+
+@pytest.fixture(params=[SystemIds, FakeIds])
+def ids(request: pytest.FixtureRequest) -> Ids:
+    made: Ids = request.param()
+    return made
+
+
+def test_uuids_are_version_4_in_their_usual_form_and_never_repeat(ids: Ids) -> None:
+    made = [ids.uuid() for _ in range(MANY)]
+    assert len(set(made)) == MANY
+    for text in made:
+        value = uuid.UUID(text)
+        assert str(value) == text
+        assert (value.version, value.variant) == (4, uuid.RFC_4122)
+
+
+def test_tokens_are_url_safe_long_enough_and_never_repeat(ids: Ids) -> None:
+    made = [ids.token() for _ in range(MANY)]
+    assert len(set(made)) == MANY
+    for text in made:
+        assert re.fullmatch(r"[A-Za-z0-9_-]{22,}", text)  # 22 characters of base64 hold 128 bits, 32 of hex as well
+
+
+def test_two_sources_of_the_system_have_nothing_in_common() -> None:
+    one, two = SystemIds(), SystemIds()
+    assert not {one.uuid() for _ in range(MANY)} & {two.uuid() for _ in range(MANY)}
