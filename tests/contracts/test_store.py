@@ -291,3 +291,20 @@ async def test_hints_follow_changes(case: Case) -> None:
     case.wakeups.hints.clear()
     await case.store.apply(Add(make.routing("other")))
     assert set(case.wakeups.hints) == {CHANNEL_ENDPOINTS, channel_queue("other")}
+
+
+async def test_hints_follow_every_kind_of_change(case: Case) -> None:
+    """Whoever changes rows hints nobody himself."""
+    instance, routing = make.instance(), make.routing("other")
+    await case.store.apply(Add(make.endpoint()), Add(make.deployment()), Add(instance), Add(routing))
+    for change, channels in (
+        (Replace(make.endpoint()), {CHANNEL_ENDPOINTS}),
+        (Replace(make.deployment()), {CHANNEL_ENDPOINTS}),
+        (Replace(instance), {CHANNEL_ENDPOINTS, channel_queue("endpoint-e")}),
+        (Replace(routing), {CHANNEL_ENDPOINTS, channel_queue("other")}),
+        (Remove(replace(instance, revision=1)), {CHANNEL_ENDPOINTS, channel_queue("endpoint-e")}),
+        (Remove(replace(routing, revision=1)), {CHANNEL_ENDPOINTS, channel_queue("other")}),
+    ):
+        case.wakeups.hints.clear()
+        await case.store.apply(change)
+        assert set(case.wakeups.hints) == channels

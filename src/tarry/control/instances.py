@@ -35,7 +35,6 @@ from tarry.ports import (
     Replace,
     Store,
     Wakeups,
-    channel_queue,
 )
 
 log = structlog.get_logger(__name__)
@@ -229,6 +228,4 @@ class InstanceKeeper:
                 log.warning("an instance's row could not be written yet", instance_id=instance_id, error=str(error))
                 await self._clock.sleep(STORE_PAUSE_S)
                 continue
-            self._wakeups.notify(CHANNEL_ENDPOINTS)
-            self._wakeups.notify(channel_queue(row.endpoint_id))
             return True
