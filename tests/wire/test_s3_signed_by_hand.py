@@ -1,9 +1,12 @@
 """S3 requests that boto3 does not send: signed chunk by chunk, broken off, framed wrongly, encoded as other clients do."""
 
 import base64
+import errno
 import hashlib
+import os
 import socket
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -101,6 +104,22 @@ def test_body_shorter_than_announced(server: Server) -> None:
     with socket.create_connection((where.hostname, where.port)) as connection:  # the client goes away in the middle
         connection.sendall(f"PUT /bbb/short HTTP/1.1\r\n{head}\r\n".encode() + b"abc")
     assert server.signed("HEAD", "/bbb/short").status == 404
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_too_many_open_files_slow_the_client_down(server: Server, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    real = os.open
+
+    def exhausted(path: Any, *args: Any, **options: Any) -> int:
+        if "blobs" in str(path):
+            raise OSError(number, os.strerror(number))
+        return real(path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", exhausted)
+        answer = server.signed("PUT", f"/bbb/shortage-{number}", body=noise(200_000))
+    assert (answer.status, b"<Code>SlowDown</Code>" in answer.body) == (503, True)
+    assert server.signed("HEAD", f"/bbb/shortage-{number}").status == 404
 
 
 def test_changed_body(server: Server) -> None:

@@ -5,12 +5,13 @@ two), so that a request hardly ever meets one that is being closed. Nothing is s
 """
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
 
-from tarry.core.errors import ModelResponseInvalid, ModelServerTimeout, ModelServerUnreachable
+from tarry.core.errors import ModelResponseInvalid, ModelServerTimeout, ModelServerUnreachable, Throttled
 from tarry.ports import ModelRequest, ModelResponse
 
 HEADER_BYTES_MAX = 4096
@@ -144,6 +145,9 @@ async def _chunks(response: aiohttp.ClientResponse, timeout_s: float) -> AsyncIt
 
 def _translated(error: Exception, timeout_s: float) -> Exception:
     """The error of the port that stands for one of the HTTP client's."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        # our own shortage: the instance has done nothing, and must not be held dead for it
+        return Throttled("The server has as many files and connections open as it may; try again in a moment.")
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return ModelServerUnreachable("The model server took no connection in time.")
     if isinstance(error, asyncio.TimeoutError):

@@ -1,12 +1,15 @@
 """What containers get wrong, byte by byte, on a raw socket."""
 
 import asyncio
+import errno
+import os
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
 from tarry.backends.modelserver import HttpModelServer
-from tarry.core.errors import ModelResponseInvalid, ModelServerTimeout, ModelServerUnreachable
+from tarry.core.errors import ModelResponseInvalid, ModelServerTimeout, ModelServerUnreachable, Throttled
 from tarry.ports import ModelRequest
 
 
@@ -224,3 +227,22 @@ async def test_ping_never_raises(client: HttpModelServer, address: str) -> None:
 async def test_an_endless_ping_body_is_not_read(client: HttpModelServer, raw: tuple[Raw, str]) -> None:
     raw[0].answer = b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n" + b"x" * 200_000
     assert await client.ping(raw[1], timeout_s=2)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+async def test_too_many_open_files_here_are_no_fault_of_the_instance(
+    raw: tuple[Raw, str], client: HttpModelServer, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    server, address = raw
+    server.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+    class Exhausted(socket.socket):
+        def __init__(self, *_: object, **__: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", Exhausted)
+        with pytest.raises(Throttled):
+            await ask(client, address)
+    assert server.connections == 0
+    assert (await ask(client, address))[0] == 200
