@@ -7,6 +7,8 @@ cancer data; its answers through the endpoint are compared with its own predicti
 import http.server
 import io
 import json
+import logging
+import os
 import sys
 import tarfile
 import threading
@@ -14,6 +16,11 @@ import time
 import urllib.request
 import warnings
 from typing import Any
+
+os.environ["SAGEMAKER_SUPPRESS_V2_WARNING"] = "1"
+logging.getLogger("sagemaker").setLevel(logging.WARNING)
+logging.getLogger("sagemaker.config").setLevel(logging.WARNING)
+print("          loading boto3, the SageMaker SDK, scikit-learn and XGBoost", flush=True)
 
 import boto3
 import numpy as np

@@ -127,7 +127,8 @@ def _check(source: str, values: Mapping[str, Any], data_dir: Path) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "(all)"
-        raise InvalidRequest(f"Setting {key!r} from {source}: {first['msg']} (got {first.get('input')!r}).") from None
+        what = "no such setting; docs/operations.md lists them all" if first["type"] == "extra_forbidden" else first["msg"]
+        raise InvalidRequest(f"Setting {key!r} from {source}: {what} (got {first.get('input')!r}).") from None
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

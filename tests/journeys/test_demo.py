@@ -1,6 +1,5 @@
 """`make demo` and the README's program, as a new user would run them: real SageMaker SDK, real XGBoost, real processes."""
 
-import io
 import os
 import re
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import xgboost
+from tests.support import deploy
 from tests.support.server_process import ServerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -26,30 +26,35 @@ def test_the_demo_compares_every_answer() -> None:
     assert "every answer is the model's own" in done.stdout
 
 
-def _model_archive(path: Path) -> xgboost.Booster:
-    data = xgboost.DMatrix([[0.0, 1.0, 2.0], [1.0, 0.0, 2.0], [2.0, 1.0, 0.0], [3.0, 1.5, 2.5]], label=[0, 0, 1, 1])
-    booster = xgboost.train({"objective": "reg:squarederror", "max_depth": 2}, data, num_boost_round=5)
-    raw = bytes(booster.save_raw("ubj"))
-    with tarfile.open(path, "w:gz") as archive:
-        member = tarfile.TarInfo("xgboost-model")
-        member.size = len(raw)
-        archive.addfile(member, io.BytesIO(raw))
-    return booster
+def _run(program: str, directory: Path, lines: str = "") -> str:
+    """A Python program of the README in the demo's environment, as a shell would run it."""
+    environ = {"PATH": os.environ["PATH"], "HOME": str(directory), "PROGRAM": program}
+    shell = f'{lines}\nexec {PROGRAM_PYTHON} -c "$PROGRAM"'
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False, cwd=directory, env=environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
-def test_the_program_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    booster = _model_archive(tmp_path / "demo-xgboost-model.tar.gz")
+def _prediction(archive: Path) -> float:
+    """What the archive's model says by itself."""
+    with tarfile.open(archive) as tar:
+        member = tar.extractfile("xgboost-model")
+        assert member is not None
+        booster = xgboost.Booster(model_file=bytearray(member.read()))
+    return float(booster.predict(xgboost.DMatrix([[0.5, 1.5, 2.5]]))[0])
+
+
+def test_the_programs_of_the_readme_run_as_they_stand_and_can_run_again(tmp_path: Path) -> None:
+    make_model, program = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     make = [str(ROOT / "scripts" / "make-environment"), str(ROOT / ".demo" / "program"), str(ROOT / "requirements" / "demo.txt")]
     subprocess.run(make, check=True, capture_output=True)
-    environments = ("--environments", str(ROOT / ".demo" / "environments"))
-    with ServerProcess(tmp_path / "data", *environments) as server:
+    _run(make_model, tmp_path)
+    with ServerProcess(tmp_path / "data", "--environments", str(ROOT / ".demo" / "environments")) as server:
         command = [sys.executable, "-m", "tarry", "env", "--data-dir", str(server.data_dir)]
         lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        shell = f'{lines}\nexec {PROGRAM_PYTHON} -c "$PROGRAM"'
-        environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PROGRAM": program}
-        done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False, cwd=tmp_path, env=environ)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (answer,) = re.findall(r"b'([-0-9.e]+)'", done.stdout)
-    expected = float(booster.predict(xgboost.DMatrix([[0.5, 1.5, 2.5]]))[0])
-    assert float(answer) == pytest.approx(expected, abs=1e-6)
+        said = _run(program, tmp_path, lines)
+        (answer,) = re.findall(r"b'([-0-9.e]+)'", said)
+        assert float(answer) == pytest.approx(_prediction(tmp_path / "demo-xgboost-model.tar.gz"), abs=1e-6)
+        sagemaker = server.client("sagemaker")
+        sagemaker.get_waiter("endpoint_deleted").wait(EndpointName="demo-endpoint", WaiterConfig=deploy.WAITER)
+        assert _run(program, tmp_path, lines) == said

@@ -68,6 +68,7 @@ class DataDirectory:
                 f"Another server is running on {self.root}{self._who()}. Stop it first, or choose another --data-dir."
             ) from None
         self._lock = lock
+        self.remove_server()  # of one that was killed
 
     def close(self) -> None:
         """Give the lock back."""
@@ -139,6 +140,10 @@ class DataDirectory:
         if not known:
             raise InvalidRequest(f"No server is running on {self.root}: start one with tarry serve --data-dir {self.root}.")
         return ServerInfo(**known)
+
+    def is_starting(self) -> bool:
+        """Whether a server holds the directory and does not say yet where it listens."""
+        return (self.root / "lock").exists() and self._is_locked() and not (self.root / "server.json").exists()
 
     def remove_server(self) -> None:
         """The server has stopped."""

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -58,11 +59,11 @@ def run_server(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, directory: DataDirectory) -> None:
-    scope = directory.fix_scope(settings.scope.region, settings.scope.account_id)
     signals = _Signals()
     listener = _bind(settings.server)
     info = ServerInfo(url=_url(settings.server, listener), pid=os.getpid(), tls_cert=_text(settings.server.tls_cert))
     http = _http(settings.server)
+    scope = directory.fix_scope(settings.scope.region, settings.scope.account_id)  # last: a start that is refused fixes nothing
     tarry = await build(settings, directory, scope, (settings.server.public_url or info.url).rstrip("/"))
     http.config.loaded_app = tarry.app
     try:
@@ -187,7 +188,12 @@ def _say_ready(info: ServerInfo, settings: Settings) -> None:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     where = escape(str(settings.data_dir))
     console.print(f"[bold green]Tarry is ready[/] at {info.url} (process {info.pid}, data in {where})")
-    console.print(f'Point AWS programs at it:  eval "$(tarry env --data-dir {where})"')
+    console.print(f'Point AWS programs at it:  eval "$({_command()} env --data-dir {where})"')
+
+
+def _command() -> str:
+    """How this program is called from a shell."""
+    return "tarry" if shutil.which("tarry") else escape(str(Path(sys.argv[0])))
 
 
 def _configure_log(level: str) -> None:

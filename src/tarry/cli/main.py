@@ -1,6 +1,8 @@
 """The command line: ``tarry serve`` runs a server, ``tarry env`` points AWS programs at it."""
 
+import os
 import shlex
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import tarry
-from tarry.bootstrap.directory import DataDirectory
+from tarry.bootstrap.directory import DataDirectory, ServerInfo
 from tarry.bootstrap.images import build_image
 from tarry.bootstrap.serve import run_server
 from tarry.core.errors import TarryError
@@ -23,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # square brackets are text here
 )
+START_S_MAX = 60.0
+NO_PROXY = "127.0.0.1,localhost"
 _errors = Console(stderr=True, soft_wrap=True)
 
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Directory that holds everything this server keeps.", file_okay=False)]
@@ -69,7 +73,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter a flag
 def env(data_dir: DataDir) -> None:
     """Print shell lines that point boto3, the AWS CLI and the SageMaker SDK at the server: eval "$(tarry env --data-dir DIR)"."""
     directory = DataDirectory(data_dir)
-    server = directory.read_server()
+    server = _running_server(directory)
     access_key_id, secret = directory.read_credentials()
     region = directory.read_region()
     exports = {
@@ -78,14 +82,30 @@ def env(data_dir: DataDir) -> None:
         "AWS_SECRET_ACCESS_KEY": secret,
         "AWS_DEFAULT_REGION": region,
         "AWS_REGION": region,
-        "AWS_DATA_PATH": str(Path(tarry.__file__).parent / "aws" / "extensions"),
-        "NO_PROXY": "127.0.0.1,localhost",
+        "AWS_DATA_PATH": _joined(os.pathsep, str(Path(tarry.__file__).parent / "aws" / "extensions"), "AWS_DATA_PATH"),
+        "NO_PROXY": _joined(",", NO_PROXY, "NO_PROXY"),
     }
+    if "no_proxy" in os.environ:  # it goes before the other, where both are set
+        exports["no_proxy"] = _joined(",", NO_PROXY, "no_proxy")
     if server.tls_cert:
         exports["AWS_CA_BUNDLE"] = server.tls_cert
     for name, value in exports.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
     typer.echo("unset AWS_SESSION_TOKEN AWS_PROFILE")
+
+
+def _running_server(directory: DataDirectory) -> ServerInfo:
+    """Where the server listens; one that is just starting is waited for."""
+    deadline = time.monotonic() + START_S_MAX
+    while directory.is_starting() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return directory.read_server()
+
+
+def _joined(separator: str, ours: str, name: str) -> str:
+    """Our value before what the variable has, each part once."""
+    parts = [ours, *(part for part in os.environ.get(name, "").split(separator) if part and part not in ours)]
+    return separator.join(parts)
 
 
 images = typer.Typer(help="What can be started.", no_args_is_help=True)

@@ -23,8 +23,10 @@ class Notification:
     message: str
 
 
-def result_notification(invocation: Invocation, outcome: Outcome) -> Notification | None:
+def result_notification(invocation: Invocation, outcome: Outcome, *, has_object: bool = True) -> Notification | None:
     """The message for an invocation's end, or None where no topic is configured for it.
+
+    Without an object (its bucket is gone) there is no location to name.
 
     Only what the caller sent appears under requestParameters. OURS: Expired and Stopped are told as ``Failed`` with the
     reason, since ``invocationStatus`` has two values on AWS.
@@ -43,7 +45,8 @@ def result_notification(invocation: Invocation, outcome: Outcome) -> Notificatio
         message["failureReason"] = outcome.reason
     message["requestParameters"] = _request_parameters(invocation)
     place = {"outputLocation": invocation.output_location} if completed else {"failureLocation": invocation.failure_location}
-    message["responseParameters"] = {"contentType": outcome.content_type, **place}
+    if has_object:
+        message["responseParameters"] = {"contentType": outcome.content_type, **place}
     if _include_response(invocation, completed=completed) and outcome.response is not None:
         message["responseBody"] = _response_body(outcome, completed=completed)
     message |= {

@@ -104,7 +104,7 @@ class Settlement:
             invocation_id=claim.invocation.id,
             outcome=outcome,
             staged=staged,
-            notification=result_notification(claim.invocation, outcome),
+            notification=result_notification(claim.invocation, outcome, has_object=staged is not None),
         )
         try:
             state = await self._queue.decide(claim.lease, decision)
@@ -114,6 +114,7 @@ class Settlement:
                 await self._objects.discard(staged)
             raise
         self._count(claim.invocation, outcome.state)
+        _log_end(claim.invocation, outcome, has_object=staged is not None)
         if state is InvocationState.PUBLISHING:
             await self.roll_forward(decision)
 
@@ -121,6 +122,24 @@ class Settlement:
         # AWS: metric names of the asynchronous endpoint page (async-inference-monitor).
         name = {InvocationState.COMPLETED: "InvocationsProcessed", InvocationState.EXPIRED: "ExpiredRequests"}
         self._metrics.count(name.get(state, "InvocationFailures"), invocation.endpoint_name)
+
+
+def _place(invocation: Invocation, outcome: Outcome) -> str:
+    return invocation.output_location if outcome.state is InvocationState.COMPLETED else invocation.failure_location
+
+
+def _log_end(invocation: Invocation, outcome: Outcome, *, has_object: bool) -> None:
+    """A failure is told at level info, a success at level debug."""
+    say = log.debug if outcome.state is InvocationState.COMPLETED else log.info
+    say(
+        "invocation ended",
+        endpoint=invocation.endpoint_name,
+        inference_id=invocation.inference_id,
+        invocation_id=invocation.id,
+        state=outcome.state,
+        reason=outcome.reason,
+        object=_place(invocation, outcome) if has_object else "none: it has nowhere to go",
+    )
 
 
 def _response_for_notification(invocation: Invocation, staged: Staged, state: InvocationState) -> bytes | None:
