@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.support.control import ROLE, TOPIC, World, a_variant
@@ -13,10 +14,10 @@ from tarry.control.requests import CreateEndpoint, UpdateEndpoint
 from tarry.core.catalog import TagSet
 from tarry.core.deployment import Deployment, DeploymentState, DesiredCapacity, Routing
 from tarry.core.endpoint import EndpointStatus
-from tarry.core.errors import InProgress, InstanceStartError
-from tarry.core.instance import FAILURE_REASON_CHARS_MAX, Instance, explain_failure
+from tarry.core.errors import Conflict, InProgress, InstanceStartError, StorageFull, TarryError, Throttled
+from tarry.core.instance import FAILURE_REASON_CHARS_MAX, Instance, InstanceState, explain_failure
 from tarry.core.invocation import CONCURRENCY_DEFAULT, Invocation, InvocationRecord, InvocationState
-from tarry.ports import InstanceSpec, Replace
+from tarry.ports import CHANNEL_ENDPOINTS, Add, InstanceSpec, Replace
 from tarry.testing.engine import FakeEngine
 
 E = EndpointStatus
@@ -350,6 +351,19 @@ async def test_capacities_that_cannot_be_started_end_with_the_reason(world: Worl
     await world.until(lambda: len(world.instances("InService")) == 2)
 
 
+async def test_a_change_of_capacities_begins_without_the_reason_of_the_one_before(world: World) -> None:
+    await world.in_service(topics=(TOPIC, None))
+    world.notifier.topic_arns.clear()
+    await _rescale(world, 2)
+    await world.settle()
+    assert "sns:Publish" in (world.deployments()[0].failure_reason or "")
+    world.notifier.topic_arns.add(TOPIC)
+    await _rescale(world, 3)
+    assert world.deployments()[0].failure_reason is None
+    await world.settle()
+    assert (world.endpoint().status, world.endpoint().failure_reason) == (E.IN_SERVICE, None)
+
+
 # --------------------------------------------------------------------------------------------------------------- topics
 
 
@@ -554,6 +568,56 @@ async def test_run_is_woken_by_hints_and_ends_when_cancelled(world: World) -> No
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize("error", [StorageFull("full"), Throttled("busy"), Conflict("changed")], ids=repr)
+async def test_rows_that_cannot_be_read_do_not_end_the_loop(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: TarryError
+) -> None:
+    find, failures = world.store.find, 3
+
+    async def failing(*args: Any, **where: Any) -> Any:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise error
+        return await find(*args, **where)
+
+    await world.model_and_config()
+    await world.commands.endpoints.create(CreateEndpoint(name="Ep", config_name="c"))
+    monkeypatch.setattr(world.store, "find", failing)
+    task = asyncio.create_task(world.reconciler.run())
+    for _ in range(500):
+        world.wakeups.notify(CHANNEL_ENDPOINTS)
+        await asyncio.sleep(0)
+    assert failures == 0
+    assert world.endpoint().status is E.IN_SERVICE
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_taking_over_stops_what_the_engine_does_not_know_before_anything_else(world: World) -> None:
+    await world.in_service("Ep", "c", a_variant(count=2))
+    kept, lost = world.instances()
+    pending = replace(lost, id="pending", state=InstanceState.PENDING, address=None, revision=0)
+    draining = replace(lost, id="draining", state=InstanceState.DRAINING, revision=0)
+    failed = replace(lost, id="failed", state=InstanceState.FAILED, ended_at_us=7, revision=0)
+    await world.store.apply(Add(pending), Add(draining), Add(failed))
+    await world.reconciler.close()
+    await world.engine.stop(lost.id)
+    started, now_us = len(world.engine.started), world.clock.now_us()
+    await world.new_reconciler().take_over()
+    states = {row.id: (row.state, row.ended_at_us) for row in world.instances()}
+    assert states == {
+        kept.id: (InstanceState.IN_SERVICE, None),
+        lost.id: (InstanceState.STOPPED, now_us),
+        "pending": (InstanceState.STOPPED, now_us),
+        "draining": (InstanceState.STOPPED, now_us),
+        "failed": (InstanceState.FAILED, 7),
+    }
+    assert len(world.engine.started) == started
+    assert [status.instance_id for status in await world.engine.observe()] == [kept.id]
 
 
 async def test_one_broken_endpoint_does_not_hold_up_the_others(world: World) -> None:

@@ -1,0 +1,177 @@
+"""The keeper of instances alone, without the loop that would mend what it leaves undone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from tests.support.control import World
+
+from tarry.control.instances import STORE_PAUSE_S, UNANSWERED_S_MAX, InstanceKeeper
+from tarry.core.errors import Conflict, InstanceStartError, StorageFull, TarryError, Throttled
+from tarry.core.instance import Instance, InstanceState
+from tarry.ports import Add, Change, InstanceSpec
+from tarry.testing.store import FakeStore
+
+ID = "i-1"
+SPEC = InstanceSpec(
+    instance_id=ID,
+    endpoint_name="Ep",
+    variant_name="A",
+    image="stub:1",
+    model_data_url=None,
+    environment={},
+    model_data_timeout_s=60,
+    startup_timeout_s=60,
+)
+
+
+class FailingStore(FakeStore):
+    """Raises these at the next writes, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: list[TarryError] = []
+        self.writes = 0
+
+    async def apply(self, *changes: Change) -> None:
+        self.writes += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        await super().apply(*changes)
+
+
+class Given:
+    """A keeper, its fakes, and one Pending instance."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.store = FailingStore()
+        world = self.world
+        self.engine = world.engine
+        self.keeper = InstanceKeeper(self.store, world.engine, world.models, world.images, world.clock, world.wakeups)
+
+    async def add(self, state: InstanceState = InstanceState.PENDING, address: str | None = None) -> Instance:
+        row = Instance(
+            id=ID,
+            endpoint_id="e",
+            deployment_id="d",
+            variant_name="A",
+            state=state,
+            concurrency=1,
+            created_at_us=1,
+            address=address,
+        )
+        await self.store.apply(Add(row))
+        return await self.row()
+
+    async def row(self) -> Instance:
+        row = await self.store.get(Instance, ID)
+        assert row is not None
+        return row
+
+    async def until(self, condition: Callable[[], bool], *, step_s: float = 0.0) -> None:
+        for _ in range(1000):
+            if condition():
+                return
+            self.world.clock.advance(step_s)
+            for _ in range(10):
+                await asyncio.sleep(0)
+        raise AssertionError("it never came true")
+
+    async def started(self) -> Instance:
+        """The instance, in service and attended."""
+        self.keeper.attend(await self.add(), SPEC)
+        await self.until(lambda: self.store.entities[Instance, ID].state is InstanceState.IN_SERVICE)
+        return await self.row()
+
+    async def failed(self, *, step_s: float = 1.0) -> Instance:
+        """The instance, once it has Failed and nobody looks after it."""
+        await self.until(lambda: ID not in self.keeper.attended, step_s=step_s)
+        row = await self.row()
+        assert row.state is InstanceState.FAILED
+        return row
+
+
+@pytest.fixture
+async def given() -> AsyncIterator[Given]:
+    made = Given()
+    yield made
+    await made.keeper.close()
+    await made.world.reconciler.close()
+
+
+async def test_what_never_became_healthy_is_ended_in_the_engine(given: Given) -> None:
+    given.world.models.unhealthy.add("http://127.0.0.1:20001")
+    given.keeper.attend(await given.add(), SPEC)
+    await given.failed()
+    assert (given.engine.stopped, await given.engine.observe()) == ([ID], [])
+
+
+async def test_what_no_longer_answers_is_ended_in_the_engine(given: Given) -> None:
+    row = await given.started()
+    assert row.address is not None
+    given.world.models.closed.add(row.address)
+    await given.failed(step_s=UNANSWERED_S_MAX / 10)
+    assert (given.engine.stopped, await given.engine.observe()) == ([ID], [])
+
+
+async def test_what_has_died_is_forgotten_by_the_engine(given: Given) -> None:
+    await given.started()
+    given.engine.end(ID, exit_code=3)
+    row = await given.failed()
+    assert "exit code 3" in (row.failure_reason or "")
+    assert (given.engine.stopped, await given.engine.observe()) == ([ID], [])
+
+
+@pytest.mark.parametrize(
+    ("error", "waits"), [(StorageFull("full"), True), (Throttled("busy"), True), (Conflict("changed"), False)], ids=repr
+)
+async def test_a_row_is_moved_as_often_as_it_takes(given: Given, error: TarryError, waits: bool) -> None:
+    row = await given.add()
+    given.store.failures = [error, error]
+    given.keeper.attend(row, SPEC)
+    if waits:
+        for tries in (1, 2):
+            await given.until(lambda tries=tries: given.store.writes == 1 + tries)  # type: ignore[misc]
+            await given.until(lambda: given.world.clock.sleepers == 1)
+            assert (await given.row()).state is InstanceState.PENDING
+            given.world.clock.advance(STORE_PAUSE_S)
+    await given.until(lambda: given.store.entities[Instance, ID].state is InstanceState.IN_SERVICE)
+    assert len(given.engine.started) == 1
+
+
+@pytest.mark.parametrize("error", [StorageFull("full"), Throttled("busy")], ids=repr)
+async def test_a_failure_is_written_down_even_if_the_disk_is_full_at_first(given: Given, error: TarryError) -> None:
+    await given.started()
+    given.store.failures = [error, error]
+    given.engine.end(ID)
+    row = await given.failed()
+    assert row.failure_reason
+    assert given.engine.stopped == [ID]
+
+
+class Unforeseen(Exception):
+    """What no port declares."""
+
+
+@pytest.mark.parametrize("error", [Unforeseen("boom"), InstanceStartError("no memory")], ids=repr)
+async def test_whatever_a_start_raises_ends_in_failed_with_a_reason(
+    given: Given, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def start(_: InstanceSpec) -> str:
+        raise error
+
+    monkeypatch.setattr(type(given.engine), "start", staticmethod(start))
+    given.keeper.attend(await given.add(), SPEC)
+    row = await given.failed()
+    expected = "no memory" if isinstance(error, InstanceStartError) else "Unforeseen while starting"
+    assert expected in (row.failure_reason or "")
+    assert row.ended_at_us is not None
+
+
+async def test_stopping_ends_the_process_and_the_row(given: Given) -> None:
+    await given.started()
+    given.keeper.stop(ID)
+    await given.until(lambda: ID not in given.keeper.attended)
+    assert (await given.row()).state is InstanceState.STOPPED
+    assert given.engine.stopped == [ID]
