@@ -26,6 +26,7 @@ import structlog
 
 from tarry.backends.engines.processes import LAUNCHER
 from tarry.core.errors import ImageBroken
+from tarry.files import sync
 
 log = structlog.get_logger(__name__)
 
@@ -211,11 +212,7 @@ def _complete(folder: Path) -> None:
     marker = folder / MARKER
     marker.touch()
     for path in (marker, folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)
 
 
 def _builder_environment(environ: Mapping[str, str]) -> dict[str, str]:

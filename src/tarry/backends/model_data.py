@@ -20,6 +20,7 @@ import structlog
 from tarry.backends.model_archive import TOO_LARGE, ArchiveBounds, ArchiveRefused, unpack
 from tarry.core.errors import BucketNotFound, DependencyError, InvalidRequest, ModelDataError, ObjectNotFound, Throttled
 from tarry.core.names import S3Location
+from tarry.files import sync
 from tarry.ports import ObjectStore, OpenObject
 
 log = structlog.get_logger(__name__)
@@ -95,7 +96,7 @@ class ModelData:
             await self._download(url, archive, work / "archive")
             await self._unpack(url, work / "archive", work / "model")
             (work / "model").rename(cached)
-            await asyncio.to_thread(_sync_directory, self._directory)
+            await asyncio.to_thread(sync, self._directory)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -145,11 +146,3 @@ def _link_tree(source: Path, destination: Path) -> None:
                 (here / name).symlink_to(original.readlink())
             else:
                 (here / name).hardlink_to(original)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

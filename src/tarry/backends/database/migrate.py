@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, MetaData, inspect, text
 
 from tarry.backends.database.engine import raw
 from tarry.core.errors import SchemaTooNew
+from tarry.files import sync
 
 SCHEMA_VERSION = "0001"
 """The newest revision in ``migrations/versions``."""
@@ -58,17 +59,9 @@ def _back_up(source: sqlite3.Connection, target: Path) -> None:
     os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     with closing(sqlite3.connect(partial)) as copy:
         source.backup(copy)
-    _fsync(partial)
+    sync(partial)
     partial.rename(target)
-    _fsync(target.parent)
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(target.parent)
 
 
 def _upgrade(connection: Connection) -> None:

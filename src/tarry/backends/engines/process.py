@@ -34,6 +34,7 @@ from tarry.backends.engines.processes import (
 from tarry.backends.images import ImageCatalogue, PreparedImage
 from tarry.backends.model_data import ModelData
 from tarry.core.errors import InstanceStartError
+from tarry.files import write_file
 from tarry.ports import EngineStatus, InstanceSpec
 
 log = structlog.get_logger(__name__)
@@ -284,11 +285,5 @@ def _read_or_make_token(file: Path) -> str:
             return token
     file.parent.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(16)
-    new = file.with_name(f"{file.name}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as target:
-        target.write(token)
-        target.flush()
-        os.fsync(target.fileno())
-    new.rename(file)
+    write_file(file, token.encode("ascii"))
     return token

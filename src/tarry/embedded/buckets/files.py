@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tarry.core.errors import StorageFull, Throttled
+from tarry.files import sync
 
 CHUNK_BYTES = 1024 * 1024
 """How much is read or written in one go."""
@@ -124,7 +125,7 @@ class BlobWriter:
             finally:
                 os.close(descriptor)
             self._temporary.replace(self._path)
-            fsync_directory(self._path.parent)
+            sync(self._path.parent)
 
     def abandon(self) -> None:
         """Remove what was written, finished or not. Repeats change nothing."""
@@ -164,8 +165,8 @@ class BlobFiles:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for number in range(256):
                 (self._root / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
-            fsync_directory(self._root)
-            fsync_directory(self._root.parent)
+            sync(self._root)
+            sync(self._root.parent)
 
     def writer(self, blob_id: str) -> BlobWriter:
         """A new blob. Errors: StorageFull, Throttled."""
@@ -194,12 +195,3 @@ class BlobFiles:
                     age_s = now - entry.stat().st_mtime
                     found.append(FoundFile(blob_id=entry.name.removesuffix(_TEMPORARY), path=Path(entry.path), age_s=age_s))
             yield found
-
-
-def fsync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
