@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from structlog.testing import capture_logs
 from tests.support.door import Recorder, client, exchange, make_app, serving
 from tests.support.signing import KEY
 
@@ -271,6 +272,27 @@ async def test_what_is_unexpected_stays_inside(url: str, recorder: Recorder, err
     assert (code, status) == ("InternalError", 500)
     code, message, status = await refused(client("sns", url).create_topic, Name="t")
     assert (code, status) == ("InternalFailure", 500)
+
+
+async def test_what_is_our_fault_is_logged_with_its_request_id_and_what_is_the_callers_is_not(
+    url: str, recorder: Recorder
+) -> None:
+    recorder.answers |= {"DescribeEndpoint": RuntimeError("secret"), "CreateTopic": StorageFull("full")}
+    for service, function, params in (
+        ("sagemaker", "describe_endpoint", {"EndpointName": "e"}),
+        ("sns", "create_topic", {"Name": "t"}),
+    ):
+        with capture_logs() as logs, pytest.raises(ClientError) as caught:
+            await call(getattr(client(service, url), function), **params)
+        (entry,) = [entry for entry in logs if entry["log_level"] == "error"]
+        assert (entry["event"], entry["service"]) == ("request failed", service)
+        assert entry["request_id"] == caught.value.response["ResponseMetadata"]["RequestId"]
+        assert entry["error"] == repr(entry["exc_info"])
+        assert entry["exc_info"] is recorder.answers[recorder.calls[-1][0].operation]
+    recorder.answers["DescribeEndpoint"] = NotFound("endpoint", "e")
+    with capture_logs() as logs:
+        await refused(client("sagemaker", url).describe_endpoint, EndpointName="e")
+    assert [entry for entry in logs if entry["log_level"] in ("error", "warning")] == []
 
 
 async def test_violations_are_told_together(url: str, recorder: Recorder) -> None:

@@ -128,6 +128,15 @@ def test_changed_body(server: Server) -> None:
     assert server.signed("HEAD", "/bbb/changed-body").status == 404
 
 
+@pytest.mark.parametrize(("blanks", "status"), [(1_000_000, 200), (2 * 1024 * 1024, 400)])
+def test_a_document_without_an_announced_size_is_bounded(server: Server, blanks: int, status: int) -> None:
+    document = b"<Delete><Object><Key>none</Key></Object>" + b" " * blanks + b"</Delete>"
+    pieces = [document[start : start + 100_000] for start in range(0, len(document), 100_000)]
+    md5 = base64.b64encode(hashlib.md5(document).digest()).decode()
+    answer = server.signed("POST", "/bbb?delete", headers={"content-md5": md5}, body=pieces)
+    assert (answer.status, b"<Code>MaxMessageLengthExceeded</Code>" in answer.body) == (status, status == 400)
+
+
 def test_wrong_md5(server: Server) -> None:
     md5 = base64.b64encode(hashlib.md5(b"abd").digest()).decode()
     answer = server.signed("PUT", "/bbb/md5", headers={"content-md5": md5}, body=b"abc")
