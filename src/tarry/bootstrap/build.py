@@ -242,7 +242,7 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
     slots = Slots(store, queue, Worker(queue, cloud.objects, models, settlement, clock), models, clock, wakeups, lease_s)
     app = App(
         services={
-            "sagemaker": sagemaker_service(Commands(store, clock, ids, scope, wakeups)),
+            "sagemaker": sagemaker_service(Commands(store, clock, ids, scope)),
             "sagemaker-runtime": sagemaker_runtime_service(Intake(endpoints, queue, clock, ids), endpoints),
             "s3": s3_service(cloud.buckets, scope),
             "sns": sns_service(cloud.topics, cloud.subscriptions),

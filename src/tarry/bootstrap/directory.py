@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import io
 import json
-import os
 import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import IO, Any
 
 from tarry.core.errors import InvalidRequest
 from tarry.core.names import Scope
+from tarry.files import write_file
 
 PROFILE = "default"
 ACCOUNT_ID_DEFAULT = "123456789012"
@@ -92,7 +92,7 @@ class DataDirectory:
             ) from None
         except FileNotFoundError:
             scope = Scope(account_id=wanted_account or ACCOUNT_ID_DEFAULT, region=wanted_region or REGION_DEFAULT)
-            write_file(path, json.dumps({"account_id": scope.account_id, "region": scope.region}) + "\n")
+            write_file(path, json.dumps({"account_id": scope.account_id, "region": scope.region}).encode() + b"\n")
             return scope
         for what, wanted in (("region", wanted_region), ("account_id", wanted_account)):
             if wanted is not None and wanted != known[what]:
@@ -107,7 +107,7 @@ class DataDirectory:
         ini[PROFILE] = {"aws_access_key_id": access_key_id, "aws_secret_access_key": secret}
         text = io.StringIO()
         ini.write(text)
-        write_file(self.root / "credentials", text.getvalue())
+        write_file(self.root / "credentials", text.getvalue().encode())
 
     def read_credentials(self) -> tuple[str, str]:
         """The first key pair. Errors: NoCredentials, or InvalidRequest where the file is damaged."""
@@ -129,7 +129,7 @@ class DataDirectory:
 
     def write_server(self, info: ServerInfo) -> None:
         """Say where the server listens; written after the bind."""
-        write_file(self.root / "server.json", json.dumps(asdict(info), indent=2) + "\n")
+        write_file(self.root / "server.json", json.dumps(asdict(info), indent=2).encode() + b"\n")
 
     def read_server(self) -> ServerInfo:
         """Where the server listens. Errors: InvalidRequest where none does, also if a killed one left its file behind."""
@@ -163,19 +163,3 @@ class DataDirectory:
         except (InvalidRequest, ValueError, TypeError):
             return ""
         return f" (process {info.pid}, {info.url})"
-
-
-def write_file(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a small file durably and at once: temporary name, fsync, rename, fsync of the directory."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

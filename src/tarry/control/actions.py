@@ -33,7 +33,7 @@ from tarry.core.planning import (
     StopInstance,
     TestTopics,
 )
-from tarry.ports import CHANNEL_ENDPOINTS, Add, Change, Clock, Ids, Remove, Replace, Store, Wakeups, channel_queue
+from tarry.ports import Add, Change, Clock, Ids, Remove, Replace, Store
 
 log = structlog.get_logger(__name__)
 
@@ -41,15 +41,12 @@ log = structlog.get_logger(__name__)
 class Actions:
     """Knows how to do what a plan asks for."""
 
-    def __init__(
-        self, store: Store, keeper: InstanceKeeper, topics: TopicTests, clock: Clock, ids: Ids, wakeups: Wakeups
-    ) -> None:
+    def __init__(self, store: Store, keeper: InstanceKeeper, topics: TopicTests, clock: Clock, ids: Ids) -> None:
         self._store = store
         self._keeper = keeper
         self._topics = topics
         self._clock = clock
         self._ids = ids
-        self._wakeups = wakeups
 
     async def carry_out(self, view: EndpointView, action: Action) -> None:  # noqa: C901, PLR0912 - one case an action
         """Do one action of a plan for this view. Errors: Conflict, StorageFull, Throttled."""
@@ -144,8 +141,6 @@ class Actions:
             if isinstance(change.entity, Endpoint):
                 before, after = view.endpoint.status, change.entity
                 log.info("endpoint", name=after.name, before=before, after=after.status, reason=after.failure_reason)
-        self._wakeups.notify(CHANNEL_ENDPOINTS)
-        self._wakeups.notify(channel_queue(view.endpoint.id))
 
 
 def _routing_change(view: EndpointView, shares: tuple[Share, ...]) -> Change:

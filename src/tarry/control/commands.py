@@ -6,14 +6,14 @@ from tarry.control.endpoints import EndpointCommands
 from tarry.control.models import ModelCommands
 from tarry.control.tags import TagCommands
 from tarry.core.names import Scope
-from tarry.ports import Clock, Ids, Store, Wakeups
+from tarry.ports import Clock, Ids, Store
 
 
 class Commands:
     """What callers can ask of models, endpoint configurations, endpoints and tags."""
 
-    def __init__(self, store: Store, clock: Clock, ids: Ids, scope: Scope, wakeups: Wakeups) -> None:
-        context = Context(store=store, clock=clock, ids=ids, scope=scope, wakeups=wakeups)
+    def __init__(self, store: Store, clock: Clock, ids: Ids, scope: Scope) -> None:
+        context = Context(store=store, clock=clock, ids=ids, scope=scope)
         self.models = ModelCommands(context)
         self.endpoint_configs = EndpointConfigCommands(context)
         self.endpoints = EndpointCommands(context)

@@ -7,7 +7,7 @@ from tarry.core.catalog import EndpointConfig, Model, TagSet
 from tarry.core.endpoint import Endpoint
 from tarry.core.errors import AlreadyExists, Conflict, NotFound
 from tarry.core.names import Scope
-from tarry.ports import CHANNEL_ENDPOINTS, Add, Change, Clock, Ids, Remove, Replace, Store, Wakeups
+from tarry.ports import Add, Change, Clock, Ids, Remove, Replace, Store
 
 _TRIES = 5
 
@@ -35,7 +35,6 @@ class Context:
     clock: Clock
     ids: Ids
     scope: Scope
-    wakeups: Wakeups
 
     def arn(self, kind: Kind, name: str) -> str:
         """The ARN of a resource."""
@@ -90,10 +89,6 @@ class Context:
         if isinstance(entity, Model):
             return await self.store.get(Model, entity.id) is not None
         return await self.store.get(EndpointConfig, entity.id) is not None
-
-    def hint(self) -> None:
-        """Wake whoever waits for changes of endpoints."""
-        self.wakeups.notify(CHANNEL_ENDPOINTS)
 
 
 async def tags_change(store: Store, arn: str, tags: dict[str, str]) -> list[Change]:

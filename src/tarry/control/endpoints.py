@@ -53,7 +53,6 @@ class EndpointCommands:
         deployment = await self._deployment(endpoint, config, generation=1)
         tags = await tags_change(context.store, endpoint.arn, checked_tags(request.tags))
         await context.create(Kind.ENDPOINT, request.name, Add(endpoint), Add(deployment), *tags)
-        context.hint()
         return endpoint
 
     async def describe(self, name: str) -> EndpointDescription:
@@ -157,7 +156,6 @@ class EndpointCommands:
         except Conflict:
             # Somebody else's change came first, so this one came while that is in progress.
             raise InProgress(endpoint.arn) from None
-        self._context.hint()
         return changed
 
 

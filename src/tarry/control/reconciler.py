@@ -65,7 +65,7 @@ class Reconciler:
         self._wakeups = wakeups
         self._keeper = InstanceKeeper(store, engine, model_server, images, clock, wakeups)
         self._topics = TopicTests(store, notifier, clock, wakeups)
-        self._actions = Actions(store, self._keeper, self._topics, clock, ids, wakeups)
+        self._actions = Actions(store, self._keeper, self._topics, clock, ids)
 
     async def run(self) -> None:
         """Reconcile until cancelled; ``close`` comes after it."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tarry.bootstrap.directory import DataDirectory, NoCredentials, ServerInfo, write_file
+from tarry.bootstrap.directory import DataDirectory, NoCredentials, ServerInfo
 from tarry.core.errors import InvalidRequest
 from tarry.core.names import Scope
 
@@ -71,8 +71,3 @@ def test_damaged_credentials_are_named(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "credentials").write_bytes(text)
     with pytest.raises(InvalidRequest, match="credentials is damaged"):
         DataDirectory(tmp_path).read_credentials()
-
-
-def test_a_written_file_leaves_no_temporary_one(tmp_path: Path) -> None:
-    write_file(tmp_path / "f", "text")
-    assert [path.name for path in tmp_path.iterdir()] == ["f"]

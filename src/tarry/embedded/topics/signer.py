@@ -5,7 +5,6 @@ signed before a restart can still be verified after it.
 """
 
 import base64
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from tarry.core.errors import SigningKeyBroken
+from tarry.files import write_file
 
 FILE_NAME = "sns-signing.pem"
 KEY_BITS = 2048
@@ -50,7 +50,7 @@ class Signer:
             pem = path.read_bytes()
         except FileNotFoundError:
             pem = _make(now_us)
-            _write(path, pem)
+            write_file(path, pem)
         try:
             key = load_pem_private_key(pem, password=None)
             certificate = x509.load_pem_x509_certificate(pem)
@@ -88,22 +88,6 @@ def _make(now_us: int) -> bytes:
     )
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return private + certificate.public_bytes(Encoding.PEM)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all: temporary name, sync, rename, sync of the directory."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _advice(path: Path) -> str:
