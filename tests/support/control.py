@@ -82,7 +82,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.store = FakeStore(self.wakeups)
-        self.commands = Commands(self.store, self.clock, self.ids, SCOPE, self.wakeups)
+        self.commands = Commands(self.store, self.clock, self.ids, SCOPE)
         self.reconciler = self.new_reconciler()
 
     def new_reconciler(self) -> Reconciler:

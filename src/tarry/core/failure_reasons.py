@@ -24,6 +24,11 @@ def input_missing(location: str) -> str:
     return f"ClientError: The input object {location} does not exist. Upload it before invoking the endpoint."
 
 
+def input_unreadable(detail: str) -> str:
+    """OURS: the input object is there and cannot be read."""
+    return f"InternalError: The input object cannot be read: {detail} Upload it again."
+
+
 def timed_out(timeout_s: int) -> str:
     """OURS: the container did not answer in InvocationTimeoutSeconds."""
     return (

@@ -19,7 +19,9 @@ from tarry.core.errors import (
     ModelResponseInvalid,
     ModelServerTimeout,
     ModelServerUnreachable,
+    ObjectDamaged,
     ObjectNotFound,
+    ObjectRefused,
     RaceError,
     StorageFull,
     Throttled,
@@ -100,6 +102,9 @@ class Worker:
                 except (ObjectNotFound, BucketNotFound):
                     await self._settlement.fail(claim, failure_reasons.input_missing(invocation.input_location or ""))
                     return Attempted.SETTLED
+                except ObjectDamaged as error:
+                    await self._settlement.fail(claim, failure_reasons.input_unreadable(str(error)))
+                    return Attempted.SETTLED
                 address = instance.address or ""
                 response = await stack.enter_async_context(
                     self._models.invoke(address, request, timeout_s=float(invocation.timeout_s))
@@ -128,7 +133,7 @@ class Worker:
         invocation = claim.invocation
         try:
             return await self._settlement.stage_answer(invocation, response.content_type, response.chunks, failed=failed)
-        except BucketNotFound as error:
+        except (BucketNotFound, ObjectRefused) as error:
             place = invocation.failure_location if failed else invocation.output_location
             reason = (
                 failure_reasons.container_error(response.status) if failed else failure_reasons.upload_failed(place, str(error))

@@ -2,16 +2,26 @@
 
 import asyncio
 import json
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 from tests.support import entities
 from tests.support.delivery import ADDRESS, World, settle_down
 
-from tarry.core.errors import BucketNotFound, ModelResponseInvalid, ModelServerUnreachable, StorageFull
+from tarry.core.errors import (
+    BucketNotFound,
+    ModelResponseInvalid,
+    ModelServerUnreachable,
+    ObjectDamaged,
+    ObjectRefused,
+    StorageFull,
+)
 from tarry.core.invocation import InvocationState
-from tarry.delivery.worker import Attempted
-from tarry.ports import Decision, Lease, ModelRequest, Staged
+from tarry.core.names import S3Location
+from tarry.delivery.worker import Attempted, Worker
+from tarry.ports import Decision, Lease, ModelRequest, OpenObject, Staged
 from tarry.testing.modelserver import FakeAnswer
+from tarry.testing.objects import FakeObjectStore
 
 
 def _message(world_announced: list[object]) -> dict[str, object]:
@@ -300,3 +310,28 @@ async def test_a_bucket_deleted_between_staging_and_deciding_fails_with_that_rea
     assert failure is not None
     assert "s3://doomed/1.out" in json.loads(failure.body)["failureReason"]
     assert await world.state() is InvocationState.FAILED
+
+
+async def test_a_damaged_input_fails_with_that_reason() -> None:
+    world = await World().deploy()
+    await world.put()
+    world.worker = Worker(world.queue, _Damaged(), world.models, world.settlement, world.clock)
+    await world.attempt()
+    record = await world.record()
+    assert record.outcome is not None
+    assert "cannot be read: its file is gone" in (record.outcome.reason or "")
+
+
+class _Damaged(FakeObjectStore):
+    def open(self, location: S3Location) -> AbstractAsyncContextManager[OpenObject]:  # type: ignore[override]
+        raise ObjectDamaged("its file is gone.")
+
+
+async def test_a_store_that_refuses_the_key_fails_the_request() -> None:
+    world = await World().deploy()
+    invocation = await world.put()
+    world.objects.failures.append(ObjectRefused("no store takes this key"))
+    await world.attempt()
+    failure = world.objects.get(invocation.failure_location)
+    assert failure is not None
+    assert "no store takes this key" in json.loads(failure.body)["failureReason"]
