@@ -132,7 +132,9 @@ def test_deleting_an_endpoint_ends_its_backlog_and_a_new_one_of_its_name_starts_
     sagemaker.get_waiter("endpoint_deleted").wait(EndpointName="again", WaiterConfig=deploy.WAITER)
     for location in failures:
         assert "endpoint deleted" in json.loads(deploy.read(server, location))["failureReason"]
-    sagemaker.create_endpoint(EndpointName="again", EndpointConfigName="steady")
+    deploy.model(server, "fresh")
+    deploy.config(server, "fresh", "fresh", BUCKET)
+    sagemaker.create_endpoint(EndpointName="again", EndpointConfigName="fresh")
     deploy.in_service(server, "again")
     assert deploy.read(server, _invoke(server, "again", b"fresh")) == b"fresh"
 

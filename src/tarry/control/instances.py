@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 
 PING_TIMEOUT_S = 2.0  # AWS: each attempt may take at most 2 s (your-algorithms-inference-code)
 STARTUP_PING_EVERY_S = 0.5
+SAY_EVERY_S = 20.0
 WATCH_EVERY_S = 2.0
 UNANSWERED_S_MAX = 180.0
 """AWS: an instance that leaves /ping unanswered for about 3 minutes is replaced (async-inference-troubleshooting, FAQ)."""
@@ -169,13 +170,28 @@ class InstanceKeeper:
             "Please check CloudWatch logs for this endpoint."
         )
         deadline = self._clock.monotonic() + spec.startup_timeout_s
+        say_at = self._clock.monotonic() + SAY_EVERY_S
         while self._clock.monotonic() < deadline:
             if (death := await self._death(spec.instance_id)) is not None:
                 return f"{sentence} {death}"
             if await self._model_server.ping(address, timeout_s=PING_TIMEOUT_S):
                 return None
+            if self._clock.monotonic() >= say_at:
+                say_at += SAY_EVERY_S
+                self._say_waiting(spec, await self._engine.log_tail(spec.instance_id, 1))
             await self._clock.sleep(STARTUP_PING_EVERY_S)
         return f"{sentence} GET /ping did not answer 200 within {spec.startup_timeout_s} s."
+
+    @staticmethod
+    def _say_waiting(spec: InstanceSpec, last_line: tuple[str, ...]) -> None:
+        """People who wait for an endpoint see that, and why, it is not there yet."""
+        log.info(
+            "an instance does not answer GET /ping with 200 yet",
+            endpoint=spec.endpoint_name,
+            instance_id=spec.instance_id,
+            startup_timeout_s=spec.startup_timeout_s,
+            last_log_line=last_line[0] if last_line else None,
+        )
 
     async def _watch(self, instance_id: str, address: str) -> str:
         """Returns when the instance is no use any more, with the cause."""
