@@ -64,12 +64,16 @@ class BoundedHttp(HttpToolsProtocol):
     def _head_begins(self) -> None:
         self._head_ends()
         self._head_bytes = 0
-        self._head_timer = self.loop.call_later(self.head_s_max, self._refuse, _TOO_SLOW)
+        self._head_timer = self.loop.call_later(self.head_s_max, self._too_slow)
 
     def _head_ends(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _too_slow(self) -> None:
+        """Half a head is answered; a connection that never said anything is closed without a word it did not ask for."""
+        self._refuse(_TOO_SLOW if self._head_bytes else b"")
 
     def _refuse(self, answer: bytes) -> None:
         self._head_ends()
