@@ -1,6 +1,7 @@
 """What containers get wrong, byte by byte, on a raw socket."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -21,9 +22,13 @@ class Raw:
         self.close = True
         self.requests: list[bytes] = []
         self.connections = 0
+        self.open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self.open[writer] = task
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
@@ -38,6 +43,15 @@ class Raw:
         finally:
             writer.close()
 
+    async def end(self) -> None:
+        """Leave no connection and no task behind."""
+        for writer, task in self.open.items():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            writer.transport.abort()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
 
 @pytest.fixture
 async def raw() -> AsyncIterator[tuple[Raw, str]]:
@@ -46,6 +60,7 @@ async def raw() -> AsyncIterator[tuple[Raw, str]]:
     yield raw, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     server.close()
     await server.wait_closed()
+    await raw.end()
 
 
 @pytest.fixture

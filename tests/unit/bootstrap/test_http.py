@@ -1,6 +1,7 @@
 """The bounds on a request's head, on a real listener."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -42,6 +43,8 @@ async def _say(port: int, *pieces: bytes) -> bytes:
         await writer.drain()
     said = await asyncio.wait_for(reader.read(), 30)
     writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
     return said
 
 
