@@ -11,6 +11,7 @@ from typing import Any
 import boto3
 import uvicorn
 from botocore.config import Config
+from tests.support.server import abort_connections
 from tests.support.signing import KEY, SCOPE
 
 from tarry.aws.app import App, InternalPage
@@ -85,6 +86,7 @@ async def serving(app: App, *, tls: tuple[Path, Path] | None = None) -> AsyncIte
     finally:
         server.should_exit = True
         await task
+        await abort_connections(server)
         listener.close()
 
 

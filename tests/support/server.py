@@ -60,6 +60,16 @@ class Certificate:
         return made
 
 
+async def abort_connections(server: uvicorn.Server) -> None:
+    """End what uvicorn leaves open when its patience with a half-finished request has ended."""
+    for connection in list(server.server_state.connections):
+        transport = getattr(connection, "transport", None)
+        if transport is not None:
+            transport.abort()
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 @contextmanager
 def serving(build: Build, certificate: Certificate | None = None) -> Iterator[str]:
     """Serve until the context ends; gives the URL."""
@@ -125,3 +135,4 @@ class _Thread(threading.Thread):
             self._server = uvicorn.Server(config)
             self._ready.set()  # the socket listens already: who connects now is served as soon as the server runs
             await self._server.serve(sockets=[self._listener])
+            await abort_connections(self._server)

@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from tests.support.server import abort_connections
 from tests.support.topics import CALLER, SCOPE, Cloud, TestClock, cloud, is_authentic, receiving
 
 from tarry.aws.app import App
@@ -84,6 +85,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         client.close()
         server.should_exit = True
         await serving
+        await abort_connections(server)
 
 
 async def test_the_life_of_a_topic_and_its_subscriber(door: Door) -> None:

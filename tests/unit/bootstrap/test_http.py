@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
+from tests.support.server import abort_connections
 
 from tarry.bootstrap.http import HEAD_BYTES_MAX, BoundedHttp, Server
 
@@ -32,6 +33,7 @@ async def _listening(head_s_max: float) -> AsyncIterator[int]:
     finally:
         server.should_exit = True
         await serving
+        await abort_connections(server)
         listener.close()
 
 
