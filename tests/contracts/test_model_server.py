@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 from aiohttp import web
+from tests.support.aiohttp_server import end
 
 from tarry.backends.modelserver import HttpModelServer
 from tarry.core.errors import ModelServerTimeout, ModelServerUnreachable
@@ -45,7 +46,7 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     server = HttpModelServer()
     yield Rig(server, f"http://127.0.0.1:{port}", container.answer_with, container.make_unhealthy, "http://127.0.0.1:1")
     await server.close()
-    await runner.cleanup()
+    await end(runner)
 
 
 class _Container:

@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+from tests.support.aiohttp_server import end
 
 from tarry.aws.call import Call, Caller, Reply, Service
 from tarry.aws.services.sns import sns_service
@@ -190,7 +191,7 @@ async def receiving(tls: SSLContext | None = None) -> AsyncIterator[Receiver]:
         yield receiver
     finally:
         receiver.release()
-        await runner.cleanup()
+        await end(runner)
 
 
 async def subscribed(given: Cloud, receiver: Receiver, topic_arn: str, **attributes: str) -> str:
