@@ -22,10 +22,10 @@ async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 async def test_an_instance_is_seen_from_start_to_stop(engine: Engine) -> None:
-    address = await engine.start(spec())
+    [address] = await engine.start(spec())
     assert address.startswith("http://127.0.0.1:")
     [status] = await engine.observe()
-    assert (status.instance_id, status.address, status.exit_code) == ("i-1", address, None)
+    assert (status.instance_id, status.addresses, status.exit_code) == ("i-1", (address,), None)
     await engine.stop("i-1", grace_s=5)
     assert await engine.observe() == []
 

@@ -190,7 +190,7 @@ async def test_find_by_indexed_fields(store: Store) -> None:
     assert [d.id for d in await store.find(Deployment, endpoint_id="endpoint-e", state="Failed")] == ["d2"]
     assert await store.find(InvocationRecord, endpoint_id="endpoint-e", state=["Queued", "Running"], instance_id="1") == []
     with pytest.raises(Bug):
-        await store.find(Instance, address="http://127.0.0.1:1")
+        await store.find(Instance, addresses="http://127.0.0.1:1")
     with pytest.raises(Bug):
         await store.named(Deployment, "d")
 

@@ -19,7 +19,8 @@ from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.process import ProcessEngine
 from tarry.backends.images import ImageCatalogue
 from tarry.backends.model_data import ModelData
-from tarry.ports import InstanceSpec
+from tarry.core.catalog import ModelDataSource
+from tarry.ports import ContainerSpec, InstanceSpec
 
 pytestmark = pytest.mark.needs_image
 
@@ -59,10 +60,12 @@ class Instance:
     async def start(self, files: dict[str, bytes], tag: str = "0.90-1-cpu-py3", **environment: str) -> None:
         self.objects.objects[URL] = archive_of(files)
         spec = InstanceSpec(
-            instance_id="i-1", endpoint_name="e", variant_name="v", image=f"sagemaker-xgboost:{tag}", model_data_url=URL,
-            environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1", **environment}, model_data_timeout_s=60, startup_timeout_s=60,
+            instance_id="i-1", endpoint_name="e", variant_name="v", containers=(ContainerSpec(
+                image=f"sagemaker-xgboost:{tag}", model_data=ModelDataSource(s3_uri=URL),
+                environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1", **environment},
+            ),), model_data_timeout_s=60, startup_timeout_s=60,
         )  # fmt: skip
-        self.address = await self.engine.start(spec)
+        [self.address] = await self.engine.start(spec)
 
     async def get(self, path: str) -> tuple[int, str]:
         async with self.http.get(self.address + path) as response:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from tarry.control.commands import Commands
 from tarry.control.reconciler import Reconciler
 from tarry.control.requests import CreateEndpoint, CreateEndpointConfig, CreateModel
-from tarry.core.catalog import AsyncInferenceConfig, Container, EndpointConfig, Model, Variant
+from tarry.core.catalog import AsyncInferenceConfig, Container, EndpointConfig, Model, ModelDataSource, Variant
 from tarry.core.deployment import DeployedVariant, Deployment, DeploymentState
 from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.instance import Instance
@@ -34,9 +34,9 @@ def a_variant(name: str = "A", *, count: int = 1, weight: float = 1.0) -> Varian
 
 
 def a_model() -> Model:
-    container = Container(image="stub:1", model_data_url="s3://b/m.tar.gz")
+    container = Container(image="stub:1", model_data=ModelDataSource(s3_uri="s3://b/m.tar.gz"))
     arn = SCOPE.sagemaker_arn("model", "m")
-    return Model(id="m-id", name="m", arn=arn, container=container, execution_role_arn=ROLE, created_at_us=1)
+    return Model(id="m-id", name="m", arn=arn, containers=(container,), execution_role_arn=ROLE, created_at_us=1)
 
 
 def a_deployment(id: str, *variants: Variant, state: DeploymentState = DeploymentState.STARTING, **changes: Any) -> Deployment:
@@ -118,8 +118,8 @@ class World:
         self, config: str = "c", *variants: Variant, topics: tuple[str | None, str | None] = (None, None), image: str = "stub:1"
     ) -> None:
         if await self.store.named(Model, "m") is None:
-            container = Container(image=image, model_data_url="s3://b/m.tar.gz", environment={"A": "1"})
-            await self.commands.models.create(CreateModel(name="m", container=container, execution_role_arn=ROLE))
+            container = Container(image=image, model_data=ModelDataSource(s3_uri="s3://b/m.tar.gz"), environment={"A": "1"})
+            await self.commands.models.create(CreateModel(name="m", containers=(container,), execution_role_arn=ROLE))
         await self.commands.endpoint_configs.create(
             CreateEndpointConfig(
                 name=config,

@@ -54,7 +54,7 @@ class World:
         self.sweeper = Sweeper(self.queue, self.settlement, self.clock)
         self.dispatcher = Dispatcher(self.outbox, self.notifier, self.metrics, self.clock, self.wakeups)
         self.slots = Slots(self.store, self.queue, self.worker, self.models, self.clock, self.wakeups, lease_s=30.0)
-        self.instance = entities.instance(address=ADDRESS)
+        self.instance = entities.instance(addresses=(ADDRESS,))
 
     async def deploy(self, **endpoint: Any) -> "World":
         """An endpoint in service with one instance."""

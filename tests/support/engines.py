@@ -8,7 +8,8 @@ from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.process import ProcessEngine
 from tarry.backends.images import ImageCatalogue
 from tarry.backends.model_data import ModelData
-from tarry.ports import InstanceSpec
+from tarry.core.catalog import ModelDataSource
+from tarry.ports import ContainerSpec, InstanceSpec
 
 STUB_IMAGE = Path(__file__).parent / "images" / "stub"
 
@@ -30,9 +31,13 @@ def spec(instance_id: str = "i-1", *, url: str | None = None, startup_timeout_s:
         instance_id=instance_id,
         endpoint_name="my-endpoint",
         variant_name="AllTraffic",
-        image="123456789012.dkr.ecr.us-east-1.amazonaws.com/stub:1",
-        model_data_url=url,
-        environment=environment,
+        containers=(
+            ContainerSpec(
+                image="123456789012.dkr.ecr.us-east-1.amazonaws.com/stub:1",
+                model_data=None if url is None else ModelDataSource(s3_uri=url),
+                environment=environment,
+            ),
+        ),
         model_data_timeout_s=10,
         startup_timeout_s=startup_timeout_s,
     )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tarry.core.catalog import AsyncInferenceConfig, Container, EndpointConfig, Model, TagSet, Variant
+from tarry.core.catalog import AsyncInferenceConfig, Container, EndpointConfig, Model, ModelDataSource, TagSet, Variant
 from tarry.core.deployment import DeployedVariant, Deployment, DeploymentState, Routing, split_buckets
 from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.instance import Instance, InstanceState
@@ -18,7 +18,13 @@ def model(name: str = "m", **over: Any) -> Model:
     values: dict[str, Any] = {
         "id": f"model-{name}",
         "arn": f"arn:aws:sagemaker:us-east-1:123456789012:model/{name.lower()}",
-        "container": Container(image="image:1", model_data_url="s3://b/m.tar.gz", environment={"A": "ä", "B": ""}),
+        "containers": (
+            Container(
+                image="image:1",
+                model_data=ModelDataSource(s3_uri="s3://b/m.tar.gz"),
+                environment={"A": "ä", "B": ""},
+            ),
+        ),
         "execution_role_arn": None,
         "created_at_us": NOW_US,
         "described_back": {"VpcConfig": {"Subnets": ["s"], "N": [1, 1.5, None, True]}},

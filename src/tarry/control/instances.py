@@ -6,12 +6,13 @@ finds it unattended and looks after it again.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
 import structlog
 
+from tarry.core.catalog import Container
 from tarry.core.deployment import Deployment
 from tarry.core.endpoint import Endpoint
 from tarry.core.errors import (
@@ -28,6 +29,7 @@ from tarry.core.instance import TRANSITIONS, Instance, InstanceState, explain_fa
 from tarry.ports import (
     CHANNEL_ENDPOINTS,
     Clock,
+    ContainerSpec,
     Engine,
     Images,
     InstanceSpec,
@@ -55,24 +57,31 @@ def instance_spec(endpoint: Endpoint, deployment: Deployment, instance: Instance
     """What the engine needs to start this instance. Errors: Bug where the deployment has no such variant."""
     for deployed in deployment.variants:
         if deployed.variant.name == instance.variant_name:
-            container = deployed.model.container
             return InstanceSpec(
                 instance_id=instance.id,
                 endpoint_name=endpoint.name,
                 variant_name=instance.variant_name,
-                image=container.image,
-                model_data_url=container.model_data_url,
-                environment=container.environment,
+                containers=tuple(_container_spec(container) for container in deployed.model.containers),
                 model_data_timeout_s=deployed.variant.model_data_timeout_s,
                 startup_timeout_s=deployed.variant.startup_timeout_s,
             )
     raise Bug(f"Deployment {deployment.id} has no variant {instance.variant_name!r}.")
 
 
+def _container_spec(container: Container) -> ContainerSpec:
+    return ContainerSpec(
+        image=container.image,
+        hostname=container.hostname,
+        model_data=container.model_data,
+        additional_model_data=container.additional_model_data,
+        environment=container.environment,
+    )
+
+
 class InstanceChanges(TypedDict, total=False):
     """What may change in an instance's row together with its state."""
 
-    address: str
+    addresses: tuple[str, ...]
     ready_at_us: int
     ended_at_us: int
     failure_reason: str
@@ -133,18 +142,19 @@ class InstanceKeeper:
 
     async def _keep(self, instance: Instance, spec: InstanceSpec) -> None:
         started = instance.state in (InstanceState.IN_SERVICE, InstanceState.DRAINING)
-        address = instance.address if started else await self._start(instance, spec)
-        if address is not None:
-            cause = await self._watch(instance.id, address)
+        addresses = instance.addresses if started else await self._start(instance, spec)
+        if addresses is not None:
+            cause = await self._watch(instance.id, addresses)
             await self._fail(instance.id, cause)
 
-    async def _start(self, instance: Instance, spec: InstanceSpec) -> str | None:
-        """Bring an instance to InService; its address, or None where it failed or is not wanted any more."""
+    async def _start(self, instance: Instance, spec: InstanceSpec) -> tuple[str, ...] | None:
+        """Bring an instance to InService; its addresses, or None where it failed or is not wanted any more."""
         if instance.state is InstanceState.PENDING and not await self._move(instance.id, InstanceState.STARTING):
             return None
         try:
-            await self._images.check(spec.image)
-            address = await self._engine.start(spec)
+            for container in spec.containers:
+                await self._images.check(container.image)
+            addresses = await self._engine.start(spec)
         except START_ERRORS as error:
             await self._fail(instance.id, str(error))
             return None
@@ -155,15 +165,15 @@ class InstanceKeeper:
                 instance.id, f"Request to service failed: {type(error).__name__} while starting; see the server's log."
             )
             return None
-        cause = await self._await_health(spec, address)
+        cause = await self._await_health(spec, addresses)
         if cause is not None:
             await self._fail(instance.id, cause)
             return None
-        ready = await self._move(instance.id, InstanceState.IN_SERVICE, address=address, ready_at_us=self._clock.now_us())
-        return address if ready else None
+        ready = await self._move(instance.id, InstanceState.IN_SERVICE, addresses=addresses, ready_at_us=self._clock.now_us())
+        return addresses if ready else None
 
-    async def _await_health(self, spec: InstanceSpec, address: str) -> str | None:
-        """None as soon as /ping answers 200, else why it never will."""
+    async def _await_health(self, spec: InstanceSpec, addresses: Sequence[str]) -> str | None:
+        """None as soon as /ping answers 200 in all containers, else why it never will."""
         # AWS: the sentence of the SDK's troubleshooting page; what follows it is ours.
         sentence = (
             f"The primary container for production variant {spec.variant_name} did not pass the ping health check. "
@@ -174,7 +184,7 @@ class InstanceKeeper:
         while self._clock.monotonic() < deadline:
             if (death := await self._death(spec.instance_id)) is not None:
                 return f"{sentence} {death}"
-            if await self._model_server.ping(address, timeout_s=PING_TIMEOUT_S):
+            if await self._all_answer(addresses):
                 return None
             if self._clock.monotonic() >= say_at:
                 say_at += SAY_EVERY_S
@@ -193,17 +203,20 @@ class InstanceKeeper:
             last_log_line=last_line[0] if last_line else None,
         )
 
-    async def _watch(self, instance_id: str, address: str) -> str:
+    async def _watch(self, instance_id: str, addresses: Sequence[str]) -> str:
         """Returns when the instance is no use any more, with the cause."""
         answered_at = self._clock.monotonic()
         while True:
             await self._clock.sleep(WATCH_EVERY_S)
             if (death := await self._death(instance_id)) is not None:
                 return death
-            if await self._model_server.ping(address, timeout_s=PING_TIMEOUT_S):
+            if await self._all_answer(addresses):
                 answered_at = self._clock.monotonic()
             elif self._clock.monotonic() - answered_at >= UNANSWERED_S_MAX:
                 return f"The model server did not answer GET /ping with 200 for {UNANSWERED_S_MAX:.0f} s."
+
+    async def _all_answer(self, addresses: Sequence[str]) -> bool:
+        return all([await self._model_server.ping(address, timeout_s=PING_TIMEOUT_S) for address in addresses])
 
     async def _death(self, instance_id: str) -> str | None:
         for status in await self._engine.observe():

@@ -19,20 +19,26 @@ class ModelCommands:
 
     async def create(self, request: CreateModel) -> Model:
         """Make a model; durable when this returns. Errors: AlreadyExists, InvalidRequest, LimitExceeded."""
-        size = sum(len(key.encode()) + len(value.encode()) for key, value in request.container.environment.items())
+        size = sum(
+            len(key.encode()) + len(value.encode())
+            for container in request.containers
+            for key, value in container.environment.items()
+        )
         if size > ENVIRONMENT_BYTES_MAX:
             raise InvalidRequest(
                 f"Environment must have at most {ENVIRONMENT_BYTES_MAX} bytes in all keys and values, got {size}. "
                 "Put larger settings into the model archive."
             )
-        if request.container.model_data_url is not None:
-            S3Location.parse(request.container.model_data_url)
+        for container in request.containers:
+            for source in (container.model_data, *container.additional_model_data.values()):
+                if source is not None:
+                    S3Location.parse(source.s3_uri)
         context = self._context
         model = Model(
             id=context.ids.uuid(),
             name=request.name,
             arn=context.arn(Kind.MODEL, request.name),
-            container=request.container,
+            containers=request.containers,
             container_is_primary=request.container_is_primary,
             execution_role_arn=request.execution_role_arn,
             created_at_us=context.clock.now_us(),

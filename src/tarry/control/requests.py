@@ -13,7 +13,7 @@ class CreateModel:
     """A model to be made."""
 
     name: str
-    container: Container
+    containers: tuple[Container, ...]
     container_is_primary: bool = True
     execution_role_arn: str | None = None
     network_isolation: bool = False

@@ -6,31 +6,56 @@ secret): they are kept exactly as they came and shown again by Describe.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 JsonObject = Mapping[str, Any]
 
 
+class DataForm(StrEnum):
+    """What lies at the S3 URI of a model's data."""
+
+    ARCHIVE = "Archive"
+    """One .tar.gz, to be unpacked."""
+    OBJECT = "Object"
+    """One file, taken as it is."""
+    PREFIX = "Prefix"
+    """All objects whose keys begin with it, as files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDataSource:
+    """Where a model's files come from, and what happens to them on the way."""
+
+    s3_uri: str
+    form: DataForm = DataForm.ARCHIVE
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """One container of a model."""
+    """One container of a model. ``additional_model_data`` maps channel names to data beside the model's own."""
 
     image: str
-    model_data_url: str | None = None
+    hostname: str | None = None
+    model_data: ModelDataSource | None = None
+    additional_model_data: Mapping[str, ModelDataSource] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     described_back: JsonObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model: one container, the role that it runs under, and nothing that runs yet."""
+    """A model: its containers, the role that they run under, and nothing that runs yet.
+
+    Several containers are a serial inference pipeline: the answer of one is the input of the next.
+    """
 
     id: str
     name: str
     arn: str
-    container: Container
+    containers: tuple[Container, ...]
     container_is_primary: bool = True
-    """Given as PrimaryContainer (true) or as the only entry of Containers (false): Describe answers in kind."""
+    """Given as PrimaryContainer (true) or in Containers (false): Describe answers in kind."""
     execution_role_arn: str | None
     created_at_us: int
     network_isolation: bool = False

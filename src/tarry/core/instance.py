@@ -47,8 +47,9 @@ class Instance:
     """When it first answered /ping; None: never."""
     draining_at_us: int | None = None
     ended_at_us: int | None = None
-    address: str | None = None
-    """Base URL of its model server, such as ``http://127.0.0.1:20001``; set from InService on."""
+    addresses: tuple[str, ...] = ()
+    """Base URLs of its model servers, such as ``http://127.0.0.1:20001``, one a container and in their order; set from InService
+    on."""
     failure_reason: str | None = None
     revision: int = 0
 

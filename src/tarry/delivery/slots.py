@@ -75,7 +75,7 @@ class Slots:
 
     async def _follow(self) -> None:
         rows = await self._store.find(Instance, state=InstanceState.IN_SERVICE)
-        ready = {row.id: row for row in rows if row.address}
+        ready = {row.id: row for row in rows if row.addresses}
         for instance_id in self._slots.keys() - ready.keys():
             self._slots[instance_id].retire()
             if not self._slots[instance_id].busy and instance_id not in self._loops:

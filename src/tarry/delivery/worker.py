@@ -105,7 +105,7 @@ class Worker:
                 except ObjectDamaged as error:
                     await self._settlement.fail(claim, failure_reasons.input_unreadable(str(error)))
                     return Attempted.SETTLED
-                address = instance.address or ""
+                address = instance.addresses[0] if instance.addresses else ""
                 response = await stack.enter_async_context(
                     self._models.invoke(address, request, timeout_s=float(invocation.timeout_s))
                 )
@@ -143,7 +143,7 @@ class Worker:
 
     async def _unreachable(self, claim: Claim, instance: Instance, error: ModelServerUnreachable) -> Attempted:
         """The connection broke. A container that still answers /ping broke it itself; otherwise the instance died."""
-        if await self._models.ping(instance.address or ""):
+        if await self._models.ping(instance.addresses[0] if instance.addresses else ""):
             await self._settlement.fail(claim, failure_reasons.broken_answer(str(error)))
             return Attempted.SETTLED
         log.warning("the instance died under a request", instance_id=instance.id, invocation_id=claim.invocation.id)

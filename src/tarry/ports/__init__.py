@@ -5,7 +5,16 @@ is atomic, what may be repeated, in which order things come, which errors there 
 has one contract suite in ``tests/contracts``, run against every backend and against the shipped fake in ``tarry.testing``.
 """
 
-from tarry.ports.instances import Engine, EngineStatus, Images, InstanceSpec, ModelRequest, ModelResponse, ModelServer
+from tarry.ports.instances import (
+    ContainerSpec,
+    Engine,
+    EngineStatus,
+    Images,
+    InstanceSpec,
+    ModelRequest,
+    ModelResponse,
+    ModelServer,
+)
 from tarry.ports.notifications import Notifier, Outbox, Outgoing
 from tarry.ports.objects import ObjectStore, OpenObject, Staged
 from tarry.ports.queue import Claim, Decision, InvocationQueue, Lease, Overdue, Reaped
@@ -31,6 +40,7 @@ __all__ = [
     "Change",
     "Claim",
     "Clock",
+    "ContainerSpec",
     "Decision",
     "E",
     "Engine",

@@ -2,41 +2,55 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from tarry.core.catalog import ModelDataSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpec:
+    """What an engine needs to start one container of an instance. ``hostname`` tells containers apart, in logs too."""
+
+    image: str
+    hostname: str | None = None
+    model_data: ModelDataSource | None = None
+    additional_model_data: Mapping[str, ModelDataSource] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceSpec:
-    """What an engine needs to start one instance."""
+    """What an engine needs to start one instance: its containers in the order in which a request passes through them."""
 
     instance_id: str
     endpoint_name: str
     variant_name: str
-    image: str
-    model_data_url: str | None
-    environment: Mapping[str, str]
+    containers: tuple[ContainerSpec, ...]
     model_data_timeout_s: int
     startup_timeout_s: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStatus:
-    """One instance as the engine sees it. ``exit_code`` is None while it runs (negative: ended by that signal)."""
+    """One instance as the engine sees it: ``addresses`` as ``start`` returned them.
+
+    ``exit_code`` is None while all its containers run, else that of the first that ended (negative: ended by that signal).
+    """
 
     instance_id: str
-    address: str
+    addresses: tuple[str, ...]
     exit_code: int | None
 
 
 class Engine(Protocol):
     """Starts and stops instances. Process instances die with this server; others are found again by label or name."""
 
-    async def start(self, spec: InstanceSpec) -> str:
-        """Prepare the image's environment and the model data, start the container, return the base URL of its server.
+    async def start(self, spec: InstanceSpec) -> tuple[str, ...]:
+        """Prepare the images' environments and the model data, start the containers, return the base URLs of their servers.
 
-        Returns as soon as the instance itself listens on that address, or has ended (``observe`` tells): health is the caller's
-        business. Repeating it for a running instance returns the same address. Cancelling it leaves nothing behind.
+        Returns as soon as the instance itself listens on them, or has ended (``observe`` tells): health is the caller's
+        business. Repeating it for a running instance returns the same addresses. Cancelling it leaves nothing behind.
         Errors: ImageNotFound, ImageBroken, ModelDataError, InstanceStartError.
         """
         ...

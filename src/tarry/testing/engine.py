@@ -9,7 +9,7 @@ from tarry.ports import EngineStatus, InstanceSpec
 @dataclass(slots=True)
 class _FakeInstance:
     spec: InstanceSpec
-    address: str
+    addresses: tuple[str, ...]
     exit_code: int | None = None
 
 
@@ -24,19 +24,19 @@ class FakeEngine:
     _logs: dict[str, list[str]] = field(default_factory=dict)
     _count: int = 0
 
-    async def start(self, spec: InstanceSpec) -> str:
+    async def start(self, spec: InstanceSpec) -> tuple[str, ...]:
         """See ports.Engine."""
         known = self._instances.get(spec.instance_id)
         if known is not None and known.exit_code is None:
-            return known.address
+            return known.addresses
         self.started.append(spec)
         if self.failures:
             raise self.failures.pop(0)
-        self._count += 1
-        address = f"http://127.0.0.1:{20000 + self._count}"
-        self._instances[spec.instance_id] = _FakeInstance(spec, address)
-        self.write(spec.instance_id, f"fake model server at {address}")
-        return address
+        addresses = tuple(f"http://127.0.0.1:{20001 + self._count + index}" for index in range(len(spec.containers)))
+        self._count += len(addresses)
+        self._instances[spec.instance_id] = _FakeInstance(spec, addresses)
+        self.write(spec.instance_id, f"fake model server at {' '.join(addresses)}")
+        return addresses
 
     async def stop(self, instance_id: str, *, grace_s: float = 30.0) -> None:
         """See ports.Engine."""
@@ -46,7 +46,7 @@ class FakeEngine:
     async def observe(self) -> list[EngineStatus]:
         """See ports.Engine."""
         return [
-            EngineStatus(instance_id=name, address=instance.address, exit_code=instance.exit_code)
+            EngineStatus(instance_id=name, addresses=instance.addresses, exit_code=instance.exit_code)
             for name, instance in self._instances.items()
         ]
 

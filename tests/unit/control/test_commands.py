@@ -12,7 +12,7 @@ from tarry.core.errors import AlreadyExists, InProgress, InvalidRequest, LimitEx
 from tarry.ports import PageQuery
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012"
-MODEL = CreateModel(name="My-Model", container=Container(image="stub:1"))
+MODEL = CreateModel(name="My-Model", containers=(Container(image="stub:1"),))
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ async def test_an_output_path_without_a_bucket(world: World) -> None:
 async def test_an_environment_that_is_too_large(world: World) -> None:
     big = Container(image="stub:1", environment={f"K{n}": "é" * 512 for n in range(32)})
     with pytest.raises(InvalidRequest, match="at most 32768 bytes"):
-        await world.commands.models.create(replace(MODEL, container=big))
+        await world.commands.models.create(replace(MODEL, containers=(big,)))
 
 
 async def test_changes_in_progress_are_refused(world: World) -> None:

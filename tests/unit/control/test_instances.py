@@ -9,7 +9,7 @@ from tests.support.control import World
 from tarry.control.instances import STORE_PAUSE_S, UNANSWERED_S_MAX, InstanceKeeper
 from tarry.core.errors import Conflict, InstanceStartError, StorageFull, TarryError, Throttled
 from tarry.core.instance import Instance, InstanceState
-from tarry.ports import Add, Change, InstanceSpec
+from tarry.ports import Add, Change, ContainerSpec, InstanceSpec
 from tarry.testing.store import FakeStore
 
 ID = "i-1"
@@ -17,9 +17,7 @@ SPEC = InstanceSpec(
     instance_id=ID,
     endpoint_name="Ep",
     variant_name="A",
-    image="stub:1",
-    model_data_url=None,
-    environment={},
+    containers=(ContainerSpec(image="stub:1"),),
     model_data_timeout_s=60,
     startup_timeout_s=60,
 )
@@ -50,7 +48,7 @@ class Given:
         self.engine = world.engine
         self.keeper = InstanceKeeper(self.store, world.engine, world.models, world.images, world.clock, world.wakeups)
 
-    async def add(self, state: InstanceState = InstanceState.PENDING, address: str | None = None) -> Instance:
+    async def add(self, state: InstanceState = InstanceState.PENDING, addresses: tuple[str, ...] = ()) -> Instance:
         row = Instance(
             id=ID,
             endpoint_id="e",
@@ -59,7 +57,7 @@ class Given:
             state=state,
             concurrency=1,
             created_at_us=1,
-            address=address,
+            addresses=addresses,
         )
         await self.store.apply(Add(row))
         return await self.row()
@@ -109,8 +107,8 @@ async def test_what_never_became_healthy_is_ended_in_the_engine(given: Given) ->
 
 async def test_what_no_longer_answers_is_ended_in_the_engine(given: Given) -> None:
     row = await given.started()
-    assert row.address is not None
-    given.world.models.closed.add(row.address)
+    assert row.addresses
+    given.world.models.closed.add(row.addresses[0])
     await given.failed(step_s=UNANSWERED_S_MAX / 10)
     assert (given.engine.stopped, await given.engine.observe()) == ([ID], [])
 

@@ -11,13 +11,13 @@ import pytest
 from tests.support.control import ROLE, TOPIC, World, a_variant
 
 from tarry.control.requests import CreateEndpoint, UpdateEndpoint
-from tarry.core.catalog import TagSet
+from tarry.core.catalog import ModelDataSource, TagSet
 from tarry.core.deployment import Deployment, DeploymentState, DesiredCapacity, Routing
 from tarry.core.endpoint import EndpointStatus
 from tarry.core.errors import Conflict, InProgress, InstanceStartError, StorageFull, TarryError, Throttled
 from tarry.core.instance import FAILURE_REASON_CHARS_MAX, Instance, InstanceState, explain_failure
 from tarry.core.invocation import CONCURRENCY_DEFAULT, Invocation, InvocationRecord, InvocationState
-from tarry.ports import CHANNEL_ENDPOINTS, Add, InstanceSpec, Replace
+from tarry.ports import CHANNEL_ENDPOINTS, Add, ContainerSpec, InstanceSpec, Replace
 from tarry.testing.engine import FakeEngine
 
 E = EndpointStatus
@@ -65,21 +65,23 @@ async def test_a_new_endpoint_comes_into_service(world: World) -> None:
     assert endpoint.active_deployment_id == deployment.id
     assert deployment.state is DeploymentState.ACTIVE
     assert instance.state == "InService"
-    assert instance.address == "http://127.0.0.1:20001"
+    assert instance.addresses == ("http://127.0.0.1:20001",)
     assert instance.ready_at_us == world.clock.now_us()
     assert instance.concurrency == CONCURRENCY_DEFAULT
     routing = await world.store.get(Routing, endpoint.id)
     assert routing is not None
     assert [(share.variant_name, len(share.buckets)) for share in routing.shares] == [("A", 100)]
     (spec,) = world.engine.started
-    assert (spec.image, spec.model_data_url, dict(spec.environment)) == ("stub:1", "s3://b/m.tar.gz", {"A": "1"})
+    assert spec.containers == (
+        ContainerSpec(image="stub:1", model_data=ModelDataSource(s3_uri="s3://b/m.tar.gz"), environment={"A": "1"}),
+    )
 
 
 async def test_the_row_is_written_before_the_engine_acts(world: World) -> None:
     seen: list[str] = []
 
     class Watching(FakeEngine):
-        async def start(self, spec: InstanceSpec) -> str:
+        async def start(self, spec: InstanceSpec) -> tuple[str, ...]:
             row = await world.store.get(Instance, spec.instance_id)
             seen.append(row.state if row else "no row")
             return await super().start(spec)
@@ -94,7 +96,7 @@ async def test_a_slow_start_holds_up_nobody(world: World) -> None:
     release = asyncio.Event()
 
     class Slow(FakeEngine):
-        async def start(self, spec: InstanceSpec) -> str:
+        async def start(self, spec: InstanceSpec) -> tuple[str, ...]:
             if spec.endpoint_name == "slow":
                 await release.wait()
             return await super().start(spec)
@@ -186,8 +188,8 @@ async def test_a_dead_instance_is_replaced(world: World) -> None:
 async def test_an_instance_that_leaves_ping_unanswered_for_three_minutes_is_replaced(world: World) -> None:
     await world.in_service()
     (first,) = world.instances()
-    assert first.address
-    world.models.unhealthy.add(first.address)
+    assert first.addresses
+    world.models.unhealthy.add(first.addresses[0])
     await world.pass_time(170)
     assert [row.id for row in world.instances("InService")] == [first.id]
     await world.pass_time(20)
@@ -198,9 +200,9 @@ async def test_an_instance_that_leaves_ping_unanswered_for_three_minutes_is_repl
 async def test_ping_unanswered_during_long_work_is_forgiven_when_it_comes_back(world: World) -> None:
     await world.in_service()
     (first,) = world.instances()
-    assert first.address
+    assert first.addresses
     for _ in range(3):
-        world.models.unhealthy.add(first.address)
+        world.models.unhealthy.add(first.addresses[0])
         await world.pass_time(100)
         world.models.unhealthy.clear()
         await world.pass_time(4)
@@ -519,9 +521,7 @@ async def test_what_the_engine_runs_without_a_row_is_stopped(world: World) -> No
         instance_id="stray",
         endpoint_name="x",
         variant_name="A",
-        image="stub:1",
-        model_data_url=None,
-        environment={},
+        containers=(ContainerSpec(image="stub:1"),),
         model_data_timeout_s=60,
         startup_timeout_s=60,
     )
@@ -534,7 +534,7 @@ async def test_stopping_in_the_middle_of_a_start(world: World) -> None:
     cancelled: list[str] = []
 
     class Hanging(FakeEngine):
-        async def start(self, spec: InstanceSpec) -> str:
+        async def start(self, spec: InstanceSpec) -> tuple[str, ...]:
             if self._count == 1:
                 try:
                     await asyncio.Event().wait()
@@ -600,7 +600,7 @@ async def test_rows_that_cannot_be_read_do_not_end_the_loop(
 async def test_taking_over_stops_what_the_engine_does_not_know_before_anything_else(world: World) -> None:
     await world.in_service("Ep", "c", a_variant(count=2))
     kept, lost = world.instances()
-    pending = replace(lost, id="pending", state=InstanceState.PENDING, address=None, revision=0)
+    pending = replace(lost, id="pending", state=InstanceState.PENDING, addresses=(), revision=0)
     draining = replace(lost, id="draining", state=InstanceState.DRAINING, revision=0)
     failed = replace(lost, id="failed", state=InstanceState.FAILED, ended_at_us=7, revision=0)
     await world.store.apply(Add(pending), Add(draining), Add(failed))

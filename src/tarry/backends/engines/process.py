@@ -72,7 +72,7 @@ class ProcessEngine:
         self._region = region
         self._logs = InstanceLogs(directory / "logs")
         self._token = ""
-        self._starting: dict[str, asyncio.Task[str]] = {}
+        self._starting: dict[str, asyncio.Task[tuple[str, ...]]] = {}
         self._running: dict[str, _Running] = {}
 
     async def open(self) -> None:
@@ -89,11 +89,11 @@ class ProcessEngine:
         ids = {*self._starting, *self._running}
         await asyncio.gather(*(self.stop(instance_id, grace_s=grace_s) for instance_id in ids))
 
-    async def start(self, spec: InstanceSpec) -> str:
+    async def start(self, spec: InstanceSpec) -> tuple[str, ...]:
         """See ports.Engine. Returns when the instance's own processes listen on the address, or have ended."""
         running = self._running.get(spec.instance_id)
         if running is not None and running.process.returncode is None:
-            return running.address
+            return (running.address,)
         starting = self._starting.get(spec.instance_id)
         if starting is None:
             starting = asyncio.create_task(self._start(spec), name=f"start {spec.instance_id}")
@@ -121,7 +121,7 @@ class ProcessEngine:
     async def observe(self) -> list[EngineStatus]:
         """See ports.Engine."""
         return [
-            EngineStatus(instance_id=instance_id, address=running.address, exit_code=running.process.returncode)
+            EngineStatus(instance_id=instance_id, addresses=(running.address,), exit_code=running.process.returncode)
             for instance_id, running in self._running.items()
         ]
 
@@ -129,16 +129,18 @@ class ProcessEngine:
         """See ports.Engine."""
         return await asyncio.to_thread(self._logs.tail, instance_id, lines)
 
-    async def _start(self, spec: InstanceSpec) -> str:
+    async def _start(self, spec: InstanceSpec) -> tuple[str, ...]:
         try:
             if (ended := self._running.get(spec.instance_id)) is not None:
                 await self._forget(ended)
-            image = await self._images.prepare(spec.image)
+            image = await self._images.prepare(spec.containers[0].image)
             home = self._home(spec.instance_id)
             try:
                 _make_home(home)
-                await self._model_data.lay_out(spec.model_data_url, home / "opt/ml/model", timeout_s=spec.model_data_timeout_s)
-                return await self._launch(spec, image, home)
+                source = spec.containers[0].model_data
+                url = None if source is None else source.s3_uri
+                await self._model_data.lay_out(url, home / "opt/ml/model", timeout_s=spec.model_data_timeout_s)
+                return (await self._launch(spec, image, home),)
             except BaseException:
                 await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
                 raise
@@ -167,7 +169,9 @@ class ProcessEngine:
 
     async def _spawn(self, spec: InstanceSpec, image: PreparedImage, home: Path, port: int) -> _Running:
         token = f"{self._token}/{spec.instance_id}"
-        if bad := [name for name, value in spec.environment.items() if "\0" in name + value or "=" in name or not name]:
+        if bad := [
+            name for name, value in spec.containers[0].environment.items() if "\0" in name + value or "=" in name or not name
+        ]:
             raise InstanceStartError(f"The variable {bad[0]!r} of the model's Environment cannot be handed to a process.")
         output = self._logs.open(spec.endpoint_name, spec.variant_name, spec.instance_id)
         try:
@@ -189,7 +193,7 @@ class ProcessEngine:
             "TMPDIR": str(home / "tmp"),
             "LANG": "C.UTF-8",
             **image.environment,
-            **spec.environment,
+            **spec.containers[0].environment,
             "AWS_REGION": self._region,
             "AWS_DEFAULT_REGION": self._region,
             "SAGEMAKER_BASE_DIR": str(home / "opt/ml"),  # OURS: stands in for /opt/ml, which processes would share

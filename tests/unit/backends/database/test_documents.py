@@ -14,7 +14,7 @@ from tarry.core.invocation import Invocation
 
 @pytest.mark.parametrize("text", ["", "ä€😀", "\x00\x1f\x7f", '"\\/', "\u2028", "a" * 200_000])
 def test_any_text_comes_back(text: str) -> None:
-    model = make.model(container=Container(image="i", environment={text: text}), described_back={"x": [text, {text: None}]})
+    model = make.model(containers=(Container(image="i", environment={text: text}),), described_back={"x": [text, {text: None}]})
     assert load(Model, dump(model)) == model
     invocation = make.invocation("1", custom_attributes=text)
     assert load(Invocation, dump(invocation)) == invocation

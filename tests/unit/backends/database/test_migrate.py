@@ -1,5 +1,6 @@
 """A database comes to the program's schema whole or not at all."""
 
+import json
 import sqlite3
 import stat
 from contextlib import closing
@@ -16,8 +17,12 @@ import tarry.embedded.buckets.schema
 import tarry.embedded.topics.schema
 from tarry.backends.database import migrate
 from tarry.backends.database.schema import metadata
+from tarry.backends.database.store import SqlStore
 from tarry.backends.database.transactions import Database
+from tarry.core.catalog import Container, Model, ModelDataSource
 from tarry.core.errors import SchemaTooNew
+from tarry.core.instance import Instance
+from tarry.testing.wakeups import FakeWakeups
 
 assert tarry.embedded.buckets.schema
 assert tarry.embedded.topics.schema
@@ -136,3 +141,40 @@ async def test_foreign_keys_are_on_and_commits_are_synchronous(tmp_path: Path) -
     found = await database.write(lambda c: {name: c.execute(text(f"PRAGMA {name}")).scalar() for name in names})
     assert found == {"foreign_keys": 1, "journal_mode": "wal", "synchronous": 2}
     await database.close()
+
+
+async def test_documents_of_the_first_schema_are_read_by_this_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tarry.db"
+    with monkeypatch.context() as first:
+        first.setattr(migrate, "SCHEMA_VERSION", "0001")
+        await migrated(path)
+    container = {
+        "image": "i",
+        "model_data_url": "s3://b/m",
+        "environment": {"A": "ä"},
+        "described_back": {"ContainerHostname": "h"},
+    }
+    model = {"id": "m", "name": "M", "arn": "a", "container": container, "execution_role_arn": None, "created_at_us": 1}
+    running = {
+        "id": "i", "endpoint_id": "e", "deployment_id": "d", "variant_name": "A", "state": "InService", "concurrency": 1,
+        "created_at_us": 1, "address": "http://127.0.0.1:1",
+    }  # fmt: skip
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO model (id, revision, document, name_key, created_at_us) VALUES ('m', 0, ?, 'm', 1)", [json.dumps(model)]
+        )
+        connection.execute(
+            "INSERT INTO instance (id, revision, document, endpoint_id, deployment_id, state) "
+            "VALUES ('i', 0, ?, 'e', 'd', 'InService')",
+            [json.dumps(running)],
+        )
+    database = await Database.open(path)
+    store = SqlStore(database, FakeWakeups())
+    upgraded, instance = await store.get(Model, "m"), await store.get(Instance, "i")
+    await database.close()
+    assert upgraded is not None
+    assert upgraded.containers == (
+        Container(image="i", hostname="h", model_data=ModelDataSource(s3_uri="s3://b/m"), environment={"A": "ä"}),
+    )
+    assert instance is not None
+    assert instance.addresses == ("http://127.0.0.1:1",)

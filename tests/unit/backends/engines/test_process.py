@@ -18,6 +18,7 @@ from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.process import ProcessEngine
 from tarry.backends.engines.processes import TOKEN_VARIABLE
 from tarry.core.errors import ImageNotFound, InstanceStartError, InvalidRequest, ModelDataError
+from tarry.ports import ContainerSpec
 
 MODEL = "s3://bucket/model.tar.gz"
 
@@ -68,7 +69,7 @@ async def test_the_environment_is_built_from_nothing(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the server's own")
     monkeypatch.setenv("TARRY_SERVER__PORT", "1")
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
-    address = await engine.start(
+    [address] = await engine.start(
         spec(SAGEMAKER_PROGRAM="run.py", SAGEMAKER_BIND_TO_PORT="1", AWS_REGION="mine", LC_ALL="C.UTF-8")
     )
     environment = await get_json(f"{address}/environment")
@@ -88,7 +89,7 @@ async def test_the_environment_is_built_from_nothing(
 
 
 async def test_the_model_lies_in_the_instances_own_directory(engine: ProcessEngine, tmp_path: Path) -> None:
-    address = await engine.start(spec(url=MODEL))
+    [address] = await engine.start(spec(url=MODEL))
     assert await get_json(f"{address}/files") == {"weights.txt": "42", "code/run.py": "pass"}
     await engine.stop("i-1", grace_s=5)
     assert not (tmp_path / "instances/i-1").exists()
@@ -103,7 +104,7 @@ async def test_a_missing_model_stops_the_start_and_leaves_nothing(engine: Proces
 
 async def test_an_unknown_image_is_refused(engine: ProcessEngine) -> None:
     with pytest.raises(ImageNotFound, match="Known: stub"):
-        await engine.start(replace(spec(), image="nothing:1"))
+        await engine.start(replace(spec(), containers=(ContainerSpec(image="nothing:1"),)))
 
 
 async def test_a_crash_at_start_is_seen_with_its_last_words(engine: ProcessEngine) -> None:
@@ -141,7 +142,7 @@ async def test_a_foreign_listener_is_never_taken_for_ours(tmp_path: Path) -> Non
     engine = process_engine(tmp_path, ports=_Ports([first, None]))
     await engine.open()
     with socket.create_server(("127.0.0.1", first)):
-        address = await engine.start(spec())
+        [address] = await engine.start(spec())
     assert not address.endswith(f":{first}")
     assert (await engine.observe())[0].exit_code is None
     await engine.close(grace_s=5)

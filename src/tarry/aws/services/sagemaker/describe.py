@@ -68,10 +68,11 @@ def _pending(described: EndpointDescription) -> Mapping[str, Any] | None:
 
 def _variant(deployment: Deployment, variant: DeployedVariant) -> dict[str, Any]:
     # OURS: no ResolvedImage: nothing was pulled by digest, and an invented one would be a lie.
-    image = {"SpecifiedImage": variant.model.container.image, "ResolutionTime": moment(deployment.created_at_us)}
+    resolved = moment(deployment.created_at_us)
+    images = [{"SpecifiedImage": container.image, "ResolutionTime": resolved} for container in variant.model.containers]
     return {
         "VariantName": variant.variant.name,
-        "DeployedImages": [image],
+        "DeployedImages": images,
         "DesiredWeight": variant.desired_weight,
         "DesiredInstanceCount": variant.desired_count,
     }

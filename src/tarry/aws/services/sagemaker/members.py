@@ -30,7 +30,7 @@ Treatment = Kept | Refused
 HONOURED, DESCRIBED_BACK = Kept.HONOURED, Kept.DESCRIBED_BACK
 
 _CONTAINER: Mapping[str, Treatment] = {
-    "ContainerHostname": DESCRIBED_BACK,  # a name for other containers of a pipeline; there is one container
+    "ContainerHostname": HONOURED,  # tells the containers of a pipeline apart
     "Image": HONOURED,
     "ImageConfig": DESCRIBED_BACK,  # how AWS would pull the image
     "Mode": HONOURED,

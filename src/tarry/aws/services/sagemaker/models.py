@@ -8,7 +8,7 @@ from tarry.aws.services.sagemaker.members import take
 from tarry.aws.services.sagemaker.values import given, moment, read_page, read_tags
 from tarry.control.models import ModelCommands
 from tarry.control.requests import CreateModel
-from tarry.core.catalog import Container, Model
+from tarry.core.catalog import Container, Model, ModelDataSource
 from tarry.core.errors import InvalidRequest, NotSupported
 
 
@@ -51,7 +51,7 @@ def _create_request(params: Params) -> CreateModel:
         )
     return CreateModel(
         name=params["ModelName"],
-        container=_container(primary if primary is not None else (several or [{}])[0]),
+        containers=tuple(_container(one) for one in (several or [primary or {}])),
         container_is_primary=primary is not None,
         execution_role_arn=params.get("ExecutionRoleArn"),
         network_isolation=bool(params.get("EnableNetworkIsolation")),
@@ -77,7 +77,8 @@ def _container(definition: Mapping[str, Any]) -> Container:
         described_back["ModelDataSource"] = source
     return Container(
         image=image,
-        model_data_url=url,
+        hostname=definition.get("ContainerHostname"),
+        model_data=None if url is None else ModelDataSource(s3_uri=url),
         environment=definition.get("Environment") or {},
         described_back=described_back,
     )
@@ -102,20 +103,25 @@ def _archive_of(source: Mapping[str, Any]) -> str | None:
 
 
 def _describe(model: Model) -> Mapping[str, Any]:
-    container = model.container
-    members = {
-        "Image": container.image,
-        **container.described_back,
-        **({"Environment": container.environment} if container.environment else {}),
-    }
-    if container.model_data_url is not None and "ModelDataSource" not in members:
-        members["ModelDataUrl"] = container.model_data_url
+    containers = [_describe_container(container) for container in model.containers]
     return {
         "ModelName": model.name,
         "ModelArn": model.arn,
-        **({"PrimaryContainer": members} if model.container_is_primary else {"Containers": [members]}),
+        **({"PrimaryContainer": containers[0]} if model.container_is_primary else {"Containers": containers}),
         **given(ExecutionRoleArn=model.execution_role_arn),
         "EnableNetworkIsolation": model.network_isolation,
         **model.described_back,
         "CreationTime": moment(model.created_at_us),
     }
+
+
+def _describe_container(container: Container) -> Mapping[str, Any]:
+    members = {
+        **given(ContainerHostname=container.hostname),
+        "Image": container.image,
+        **container.described_back,
+        **({"Environment": container.environment} if container.environment else {}),
+    }
+    if container.model_data is not None and "ModelDataSource" not in members:
+        members["ModelDataUrl"] = container.model_data.s3_uri
+    return members

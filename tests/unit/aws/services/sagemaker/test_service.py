@@ -10,6 +10,7 @@ from tests.support.control import ROLE, TOPIC, World
 
 from tarry.aws.call import Call, Reply, Service
 from tarry.aws.services.sagemaker import sagemaker_service
+from tarry.core.catalog import ModelDataSource
 from tarry.core.errors import InvalidRequest, NotSupported
 
 SPEC = botocore.session.get_session().get_service_model("sagemaker")
@@ -109,7 +110,7 @@ async def test_one_entry_of_containers_is_a_model_too(door: Door) -> None:
     assert described["Containers"] == containers
     assert "PrimaryContainer" not in described
     stored = await door.world.commands.models.describe("m")
-    assert stored.container.model_data_url == "s3://b/m.tar.gz"
+    assert stored.containers[0].model_data == ModelDataSource(s3_uri="s3://b/m.tar.gz")
 
 
 def _source(**changes: Any) -> dict[str, Any]:
