@@ -1,0 +1,43 @@
+"""What has to be done so that an endpoint becomes what its caller desires: pure, from a view of the rows to actions."""
+
+from tarry.core.planning.actions import (
+    Action,
+    Activate,
+    AttendInstance,
+    DrainInstance,
+    EndUpdate,
+    FailDeployment,
+    FinishDeletion,
+    ForgetInstance,
+    Route,
+    StartInstance,
+    StopDeployment,
+    StopInstance,
+    TestTopics,
+)
+from tarry.core.planning.fleet import BACKOFF_S_MAX, CRASH_WINDOW_S, next_start_us
+from tarry.core.planning.plan import DRAIN_S_MAX, START_FAILURES_MAX, plan
+from tarry.core.planning.view import EndpointView
+
+__all__ = [
+    "BACKOFF_S_MAX",
+    "CRASH_WINDOW_S",
+    "DRAIN_S_MAX",
+    "START_FAILURES_MAX",
+    "Action",
+    "Activate",
+    "AttendInstance",
+    "DrainInstance",
+    "EndUpdate",
+    "EndpointView",
+    "FailDeployment",
+    "FinishDeletion",
+    "ForgetInstance",
+    "Route",
+    "StartInstance",
+    "StopDeployment",
+    "StopInstance",
+    "TestTopics",
+    "next_start_us",
+    "plan",
+]

@@ -1,0 +1,107 @@
+"""What a plan is made of: one value per thing that can be done next."""
+
+from dataclasses import dataclass
+
+from tarry.core.deployment import Share
+
+
+@dataclass(frozen=True, slots=True)
+class StartInstance:
+    """Write a Pending row for this variant and look after it."""
+
+    deployment_id: str
+    variant_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttendInstance:
+    """Look after an instance that nobody in this process looks after: after a restart."""
+
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainInstance:
+    """InService → Draining: it gets no new work."""
+
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopInstance:
+    """End it in the engine; its row becomes Stopped."""
+
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetInstance:
+    """Remove the row of an ended instance."""
+
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TestTopics:
+    """Send the test notification to each configured member, once for each time that it was asked for."""
+
+    __test__ = False  # not a test class, whatever pytest makes of the name
+    deployment_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Write the routing."""
+
+    shares: tuple[Share, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """Move the endpoint to this deployment, in one transaction: it serves, the one before drains, the endpoint is InService."""
+
+    deployment_id: str
+    shares: tuple[Share, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FailDeployment:
+    """Give a start up: a new endpoint becomes Failed, an updated one goes on with what it had."""
+
+    deployment_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndUpdate:
+    """A change of weights and capacities has ended: InService."""
+
+    failure_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StopDeployment:
+    """Nothing of this deployment runs any more: Stopped."""
+
+    deployment_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinishDeletion:
+    """Nothing runs and nothing waits: the endpoint becomes a tombstone, all else of it is removed."""
+
+
+Action = (
+    StartInstance
+    | AttendInstance
+    | DrainInstance
+    | StopInstance
+    | ForgetInstance
+    | TestTopics
+    | Route
+    | Activate
+    | FailDeployment
+    | EndUpdate
+    | StopDeployment
+    | FinishDeletion
+)
