@@ -13,6 +13,7 @@ from tarry.core.deployment import DeployedVariant, Deployment, DeploymentState
 from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.instance import Instance
 from tarry.core.names import Scope
+from tarry.testing.alarms import FakeAlarms
 from tarry.testing.clock import FakeClock
 from tarry.testing.engine import FakeEngine
 from tarry.testing.ids import FakeIds
@@ -78,15 +79,18 @@ class World:
     models: FakeModelServer = field(default_factory=FakeModelServer)
     images: FakeImages = field(default_factory=FakeImages)
     notifier: FakeNotifier = field(default_factory=lambda: FakeNotifier(TOPIC))
+    alarms: FakeAlarms = field(default_factory=FakeAlarms)
     ids: FakeIds = field(default_factory=FakeIds)
 
     def __post_init__(self) -> None:
         self.store = FakeStore(self.wakeups)
-        self.commands = Commands(self.store, self.clock, self.ids, SCOPE)
+        self.commands = Commands(self.store, self.clock, self.ids, SCOPE, self.alarms)
         self.reconciler = self.new_reconciler()
 
     def new_reconciler(self) -> Reconciler:
-        return Reconciler(self.store, self.engine, self.models, self.images, self.notifier, self.clock, self.ids, self.wakeups)
+        return Reconciler(
+            self.store, self.engine, self.models, self.images, self.notifier, self.alarms, self.clock, self.ids, self.wakeups
+        )
 
     async def restart(self) -> None:
         """A new process: process instances have died with the old one."""

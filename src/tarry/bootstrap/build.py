@@ -15,6 +15,7 @@ from tarry.aws.services.sagemaker import sagemaker_service
 from tarry.aws.services.sagemaker_runtime import sagemaker_runtime_service
 from tarry.aws.services.sns import sns_service
 from tarry.aws.services.sts import sts_service
+from tarry.backends.alarms import NoAlarms
 from tarry.backends.database.keyring import SqlKeyring
 from tarry.backends.database.outbox import SqlOutbox
 from tarry.backends.database.queue import SqlInvocationQueue
@@ -235,14 +236,15 @@ async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
 def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances, resources: AsyncExitStack) -> Tarry:
     clock, ids, scope, wakeups, metrics = ground.clock, ground.ids, ground.scope, ground.wakeups, ProcessMetrics()
     store, queue, models, lease_s = data.store, data.queue, instances.models, ground.settings.queue.lease_s
-    reconciler = Reconciler(store, instances.engine, models, instances.images, cloud.notifier, clock, ids, wakeups)
+    alarms = NoAlarms()
+    reconciler = Reconciler(store, instances.engine, models, instances.images, cloud.notifier, alarms, clock, ids, wakeups)
     resources.push_async_callback(reconciler.close)
     endpoints = EndpointDirectory(store, clock, wakeups, scope.region)
     settlement = Settlement(queue, cloud.objects, clock, metrics)
     slots = Slots(store, queue, Worker(queue, cloud.objects, models, settlement, clock), models, clock, wakeups, lease_s)
     app = App(
         services={
-            "sagemaker": sagemaker_service(Commands(store, clock, ids, scope)),
+            "sagemaker": sagemaker_service(Commands(store, clock, ids, scope, alarms)),
             "sagemaker-runtime": sagemaker_runtime_service(Intake(endpoints, queue, clock, ids), endpoints),
             "s3": s3_service(cloud.buckets, scope),
             "sns": sns_service(cloud.topics, cloud.subscriptions),

@@ -12,7 +12,7 @@ import structlog
 from tarry.control.instances import InstanceKeeper, instance_spec
 from tarry.control.topic_tests import TopicTests
 from tarry.core.catalog import TagSet
-from tarry.core.deployment import Deployment, DeploymentState, Routing, Share
+from tarry.core.deployment import TRANSITIONS, Deployment, DeploymentState, Routing, Share, with_capacities
 from tarry.core.endpoint import Endpoint, EndpointStatus, require_transition
 from tarry.core.errors import Bug
 from tarry.core.instance import FAILURE_REASON_CHARS_MAX, Instance, InstanceState
@@ -27,13 +27,19 @@ from tarry.core.planning import (
     FailDeployment,
     FinishDeletion,
     ForgetInstance,
+    HaltRollback,
+    RevertCapacities,
+    RollBack,
     Route,
+    Shift,
     StartInstance,
     StopDeployment,
     StopInstance,
     TestTopics,
 )
 from tarry.ports import Add, Change, Clock, Ids, Remove, Replace, Store
+
+_REPLACED = frozenset({DeploymentState.ACTIVE, DeploymentState.ROLLBACK_FAILED})
 
 log = structlog.get_logger(__name__)
 
@@ -70,14 +76,20 @@ class Actions:
                 await self._apply(view, _routing_change(view, action.shares))
             case Activate():
                 await self._activate(view, action)
+            case Shift():
+                await self._apply(view, Replace(_shifted(view, action)), _routing_change(view, action.shares))
             case FailDeployment():
                 await self._fail(view, action)
+            case RollBack():
+                await self._roll_back(view, action)
+            case HaltRollback():
+                await self._halt_rollback(view, action)
+            case RevertCapacities():
+                await self._revert_capacities(view, action)
             case EndUpdate():
-                reason = action.failure_reason
-                await self._apply(view, Replace(self._moved(view.endpoint, EndpointStatus.IN_SERVICE, reason)))
+                await self._end_update(view, action)
             case StopDeployment():
-                stopped = replace(_deployment(view, action.deployment_id), state=DeploymentState.STOPPED)
-                await self._apply(view, Replace(stopped))
+                await self._apply(view, Replace(_in_state(view, action.deployment_id, DeploymentState.STOPPED)))
             case FinishDeletion():
                 await self._finish_deletion(view)
             case _:
@@ -106,22 +118,48 @@ class Actions:
             active_deployment_id=new.id,
             config_name=new.config.name,
         )
-        old = [one for one in view.deployments if one.state is DeploymentState.ACTIVE]
+        winds_down_at_us = self._clock.now_us() + new.rollout.config.termination_wait_s * 1_000_000
+        old = [one for one in view.deployments if one.state in _REPLACED]
         await self._apply(
             view,
             Replace(endpoint),
-            Replace(replace(new, state=DeploymentState.ACTIVE)),
-            *(Replace(replace(one, state=DeploymentState.DRAINING)) for one in old),
+            Replace(_in_state(view, new.id, DeploymentState.ACTIVE)),
+            *(
+                Replace(replace(_in_state(view, one.id, DeploymentState.DRAINING), winds_down_at_us=winds_down_at_us))
+                for one in old
+            ),
             _routing_change(view, action.shares),
         )
 
     async def _fail(self, view: EndpointView, action: FailDeployment) -> None:
         reason = action.reason[:FAILURE_REASON_CHARS_MAX]
-        creating = view.endpoint.status is EndpointStatus.CREATING
-        # AWS: a failed update leaves the endpoint InService with a FailureReason (aws-controllers-k8s, endpoint/hooks.go).
-        status = EndpointStatus.FAILED if creating else EndpointStatus.IN_SERVICE
-        failed = replace(_deployment(view, action.deployment_id), state=DeploymentState.FAILED, failure_reason=reason)
-        await self._apply(view, Replace(self._moved(view.endpoint, status, reason)), Replace(failed))
+        failed = replace(_in_state(view, action.deployment_id, DeploymentState.FAILED), failure_reason=reason)
+        routing = [] if action.shares is None else [_routing_change(view, action.shares)]
+        await self._apply(view, Replace(self._moved(view.endpoint, _after_failure(view), reason)), Replace(failed), *routing)
+
+    async def _roll_back(self, view: EndpointView, action: RollBack) -> None:
+        reason = action.reason[:FAILURE_REASON_CHARS_MAX]
+        deployment = _in_state(view, action.deployment_id, DeploymentState.ROLLING_BACK)
+        changed = replace(deployment, rollout=action.rollout, failure_reason=reason)
+        await self._apply(view, Replace(self._moved(view.endpoint, EndpointStatus.ROLLING_BACK, reason)), Replace(changed))
+
+    async def _halt_rollback(self, view: EndpointView, action: HaltRollback) -> None:
+        reason = action.reason[:FAILURE_REASON_CHARS_MAX]
+        changed = replace(_in_state(view, action.deployment_id, DeploymentState.ROLLBACK_FAILED), failure_reason=None)
+        endpoint = self._moved(view.endpoint, EndpointStatus.UPDATE_ROLLBACK_FAILED, reason)
+        await self._apply(view, Replace(endpoint), Replace(changed))
+
+    async def _revert_capacities(self, view: EndpointView, action: RevertCapacities) -> None:
+        reason = action.reason[:FAILURE_REASON_CHARS_MAX]
+        deployment = _deployment(view, action.deployment_id)
+        reverted = replace(with_capacities(deployment, deployment.capacities_before), capacities_before=())
+        endpoint = self._moved(view.endpoint, EndpointStatus.ROLLING_BACK, reason)
+        await self._apply(view, Replace(endpoint), Replace(reverted))
+
+    async def _end_update(self, view: EndpointView, action: EndUpdate) -> None:
+        settled = [one for one in view.deployments if one.state is DeploymentState.ACTIVE and one.capacities_before]
+        endpoint = self._moved(view.endpoint, EndpointStatus.IN_SERVICE, action.failure_reason)
+        await self._apply(view, Replace(endpoint), *(Replace(replace(one, capacities_before=())) for one in settled))
 
     async def _finish_deletion(self, view: EndpointView) -> None:
         endpoint = view.endpoint
@@ -147,6 +185,31 @@ def _routing_change(view: EndpointView, shares: tuple[Share, ...]) -> Change:
     if view.routing is None:
         return Add(Routing(id=view.endpoint.id, shares=shares))
     return Replace(replace(view.routing, shares=shares))
+
+
+def _after_failure(view: EndpointView) -> EndpointStatus:
+    """What an endpoint is when a deployment of it was given up.
+
+    AWS: a failed update leaves the endpoint InService with a FailureReason (aws-controllers-k8s, endpoint/hooks.go).
+    """
+    if view.endpoint.status is EndpointStatus.CREATING:
+        return EndpointStatus.FAILED
+    mixed = any(one.state is DeploymentState.ROLLBACK_FAILED for one in view.deployments)
+    return EndpointStatus.UPDATE_ROLLBACK_FAILED if mixed else EndpointStatus.IN_SERVICE
+
+
+def _shifted(view: EndpointView, action: Shift) -> Deployment:
+    deployment = _deployment(view, action.deployment_id)
+    if deployment.state is DeploymentState.STARTING:
+        deployment = _in_state(view, deployment.id, DeploymentState.SHIFTING)
+    return replace(deployment, rollout=action.rollout)
+
+
+def _in_state(view: EndpointView, deployment_id: str, state: DeploymentState) -> Deployment:
+    deployment = _deployment(view, deployment_id)
+    if state not in TRANSITIONS[deployment.state]:
+        raise Bug(f"A deployment cannot go from {deployment.state} to {state}.")
+    return replace(deployment, state=state)
 
 
 def _instance(view: EndpointView, instance_id: str) -> Instance:

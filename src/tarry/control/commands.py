@@ -6,15 +6,15 @@ from tarry.control.endpoints import EndpointCommands
 from tarry.control.models import ModelCommands
 from tarry.control.tags import TagCommands
 from tarry.core.names import Scope
-from tarry.ports import Clock, Ids, Store
+from tarry.ports import Alarms, Clock, Ids, Store
 
 
 class Commands:
     """What callers can ask of models, endpoint configurations, endpoints and tags."""
 
-    def __init__(self, store: Store, clock: Clock, ids: Ids, scope: Scope) -> None:
+    def __init__(self, store: Store, clock: Clock, ids: Ids, scope: Scope, alarms: Alarms) -> None:
         context = Context(store=store, clock=clock, ids=ids, scope=scope)
         self.models = ModelCommands(context)
         self.endpoint_configs = EndpointConfigCommands(context)
-        self.endpoints = EndpointCommands(context)
+        self.endpoints = EndpointCommands(context, alarms)
         self.tags = TagCommands(context)

@@ -9,11 +9,12 @@ from tarry.control.endpoint_configs import check_count, check_weight
 from tarry.control.requests import CreateEndpoint, UpdateEndpoint
 from tarry.control.tags import checked_tags
 from tarry.core.catalog import EndpointConfig
-from tarry.core.deployment import DeployedVariant, Deployment, DeploymentState, DesiredCapacity
-from tarry.core.endpoint import IN_PROGRESS, Endpoint, EndpointStatus, require_transition
+from tarry.core.deployment import MOVING, DeployedVariant, Deployment, DeploymentState, DesiredCapacity, Routing, with_capacities
+from tarry.core.endpoint import IN_PROGRESS, MAY_RESCALE, MAY_UPDATE, Endpoint, EndpointStatus, require_transition
 from tarry.core.errors import Conflict, InProgress, InvalidRequest
 from tarry.core.instance import Instance, InstanceState
-from tarry.ports import Add, Change, Page, PageQuery, Replace
+from tarry.core.rollout import Rollout, check
+from tarry.ports import Add, Alarms, Change, Page, PageQuery, Replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,17 +25,22 @@ class EndpointDescription:
     active: Deployment | None
     """The deployment that serves; None before the first has become healthy."""
     pending: Deployment | None
-    """The deployment that is being started."""
+    """The deployment that an update is about: being started, given its part of the work, or handing it back."""
+    mixed: Deployment | None
+    """One that kept a part of the work, since its rollback failed."""
     latest: Deployment | None
     """The newest one, whatever became of it."""
     running: Mapping[tuple[str, str], int]
+    routing: Routing | None
+    now_us: int
 
 
 class EndpointCommands:
     """CreateEndpoint, DescribeEndpoint, ListEndpoints, UpdateEndpoint, UpdateEndpointWeightsAndCapacities, DeleteEndpoint."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, alarms: Alarms) -> None:
         self._context = context
+        self._alarms = alarms
 
     async def create(self, request: CreateEndpoint) -> Endpoint:
         """Ask for a new endpoint: Creating from now on. Errors: AlreadyExists, NotFound, InvalidRequest, LimitExceeded."""
@@ -49,7 +55,10 @@ class EndpointCommands:
             status=EndpointStatus.CREATING,
             created_at_us=now_us,
             modified_at_us=now_us,
+            deployment_config=request.deployment_config,
         )
+        if request.deployment_config is not None:
+            check(request.deployment_config)
         deployment = await self._deployment(endpoint, config, generation=1)
         tags = await tags_change(context.store, endpoint.arn, checked_tags(request.tags))
         await context.create(Kind.ENDPOINT, request.name, Add(endpoint), Add(deployment), *tags)
@@ -61,12 +70,15 @@ class EndpointCommands:
         endpoint = await self._context.endpoint(name)
         deployments = sorted(await store.find(Deployment, endpoint_id=endpoint.id), key=lambda one: one.generation)
         instances = await store.find(Instance, endpoint_id=endpoint.id, state=InstanceState.IN_SERVICE)
-        pending = [one for one in deployments if one.state is DeploymentState.STARTING]
+        pending = [one for one in deployments if one.state in MOVING]
         return EndpointDescription(
             endpoint=endpoint,
             active=next((one for one in deployments if one.id == endpoint.active_deployment_id), None),
             pending=pending[-1] if pending else None,
+            mixed=next((one for one in deployments if one.state is DeploymentState.ROLLBACK_FAILED), None),
             latest=deployments[-1] if deployments else None,
+            routing=await store.get(Routing, endpoint.id),
+            now_us=self._context.clock.now_us(),
             running=Counter((row.deployment_id, row.variant_name) for row in instances),
         )
 
@@ -81,13 +93,15 @@ class EndpointCommands:
         """
         context = self._context
         endpoint = await context.endpoint(request.name)
-        active = await self._require_serving(endpoint)
+        active = await self._require_serving(endpoint, MAY_UPDATE)
         config = await context.endpoint_config(request.config_name)
         others = await context.store.find(Deployment, endpoint_id=endpoint.id)
         generation = 1 + max(one.generation for one in others)
         deployment = await self._deployment(endpoint, config, generation=generation)
-        deployment = replace(deployment, variants=_retained(deployment, active, request))
-        return await self._begin_update(endpoint, Add(deployment))
+        variants = _retained(deployment, active, request)
+        rollout = await self._rollout(endpoint, request, max(variant.desired_count for variant in variants))
+        changed = replace(endpoint, deployment_config=request.deployment_config or endpoint.deployment_config)
+        return await self._begin_update(changed, Add(replace(deployment, variants=variants, rollout=rollout)))
 
     async def update_capacities(self, name: str, capacities: Sequence[DesiredCapacity]) -> Endpoint:
         """Ask for other weights and instance counts: Updating from now on. A count of 0 is possible.
@@ -95,12 +109,14 @@ class EndpointCommands:
         Errors: NotFound, InProgress, InvalidRequest, LimitExceeded.
         """
         endpoint = await self._context.endpoint(name)
-        active = await self._require_serving(endpoint)
-        wanted = _by_variant(capacities, active)
-        variants = tuple(_with_capacity(variant, wanted.get(variant.variant.name)) for variant in active.variants)
+        active = await self._require_serving(endpoint, MAY_RESCALE)
+        _check_capacities(capacities, active)
+        before = tuple(DesiredCapacity.of(variant) for variant in active.variants)
         # AWS: each of these calls sends the test notification again (async-inference-create-endpoint).
         tests = active.topics_tests_wanted + 1
-        changed = replace(active, variants=variants, topics_tests_wanted=tests, failure_reason=None)
+        changed = with_capacities(
+            replace(active, capacities_before=before, topics_tests_wanted=tests, failure_reason=None), capacities
+        )
         return await self._begin_update(endpoint, Replace(changed))
 
     async def delete(self, name: str) -> None:
@@ -130,16 +146,32 @@ class EndpointCommands:
             created_at_us=self._context.clock.now_us(),
         )
 
-    async def _require_serving(self, endpoint: Endpoint) -> Deployment:
+    async def _rollout(self, endpoint: Endpoint, request: UpdateEndpoint, instances: int) -> Rollout:
+        config = request.deployment_config
+        if config is None and request.retain_deployment_config:
+            config = endpoint.deployment_config
+        if config is None:
+            return Rollout(instances=instances)
+        check(config, instances)
+        known = await self._alarms.states(config.alarms)
+        if unknown := [name for name in config.alarms if name not in known]:
+            names = ", ".join(f'"{name}"' for name in unknown)
+            # OURS: AWS needs cloudwatch:DescribeAlarms for this and says nothing of alarms that do not exist.
+            raise InvalidRequest(
+                f"The alarm(s) {names} in AutoRollbackConfiguration do not exist: nothing would watch the update."
+            )
+        return Rollout(config=config, instances=instances)
+
+    async def _require_serving(self, endpoint: Endpoint, allowed: frozenset[EndpointStatus]) -> Deployment:
         if endpoint.status in IN_PROGRESS:
             raise InProgress(endpoint.arn)
         active = None
         if endpoint.active_deployment_id is not None:
             active = await self._context.store.get(Deployment, endpoint.active_deployment_id)
-        if endpoint.status is not EndpointStatus.IN_SERVICE or active is None:
+        if endpoint.status not in allowed or active is None:
             # AWS: a Failed endpoint can only be deleted (DescribeEndpoint API reference); its sentence is not known.
             raise InvalidRequest(
-                f'Cannot update endpoint "{endpoint.arn}" with status {endpoint.status}: delete it and create it again.'
+                f'Cannot update endpoint "{endpoint.arn}" with status {endpoint.status}: {_way_out(endpoint.status)}.'
             )
         return active
 
@@ -159,6 +191,12 @@ class EndpointCommands:
         return changed
 
 
+def _way_out(status: EndpointStatus) -> str:
+    if status is EndpointStatus.UPDATE_ROLLBACK_FAILED:
+        return "only UpdateEndpoint and DeleteEndpoint are possible"
+    return "delete it and create it again"
+
+
 def _retained(deployment: Deployment, active: Deployment, request: UpdateEndpoint) -> tuple[DeployedVariant, ...]:
     before = {variant.variant.name: variant for variant in active.variants}
     variants = []
@@ -172,8 +210,8 @@ def _retained(deployment: Deployment, active: Deployment, request: UpdateEndpoin
     return tuple(variants)
 
 
-def _by_variant(capacities: Sequence[DesiredCapacity], active: Deployment) -> dict[str, DesiredCapacity]:
-    wanted: dict[str, DesiredCapacity] = {}
+def _check_capacities(capacities: Sequence[DesiredCapacity], active: Deployment) -> None:
+    wanted: set[str] = set()
     for capacity in capacities:
         name = capacity.variant_name
         if name in wanted:
@@ -182,21 +220,10 @@ def _by_variant(capacities: Sequence[DesiredCapacity], active: Deployment) -> di
             check_count(capacity.instance_count)
         if capacity.weight is not None:
             check_weight(capacity.weight)
-        wanted[name] = capacity
+        wanted.add(name)
     known = {variant.variant.name for variant in active.variants}
-    if unknown := [name for name in wanted if name not in known]:
+    if unknown := [one.variant_name for one in capacities if one.variant_name not in known]:
         names = ", ".join(f'"{name}"' for name in unknown)
         raise InvalidRequest(
             f'The variant name(s) {names} is/are not present within endpoint configuration "{active.config.name}".'
         )
-    return wanted
-
-
-def _with_capacity(variant: DeployedVariant, wanted: DesiredCapacity | None) -> DeployedVariant:
-    if wanted is None:
-        return variant
-    return replace(
-        variant,
-        desired_weight=variant.desired_weight if wanted.weight is None else wanted.weight,
-        desired_count=variant.desired_count if wanted.instance_count is None else wanted.instance_count,
-    )

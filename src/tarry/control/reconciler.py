@@ -5,7 +5,7 @@ Long work (starting an instance, testing topics) is handed to tasks that write t
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -16,12 +16,14 @@ from tarry.control.instances import InstanceKeeper
 from tarry.control.topic_tests import TopicTests
 from tarry.core.deployment import Deployment, DeploymentState, Routing
 from tarry.core.endpoint import Endpoint, EndpointStatus
-from tarry.core.errors import Conflict, StorageFull, TarryError, Throttled
+from tarry.core.errors import Conflict, DependencyError, StorageFull, TarryError, Throttled
 from tarry.core.instance import ENDED, Instance, InstanceState
 from tarry.core.invocation import TERMINAL, InvocationRecord, InvocationState
 from tarry.core.planning import EndpointView, plan
 from tarry.ports import (
     CHANNEL_ENDPOINTS,
+    Alarms,
+    AlarmState,
     Clock,
     Engine,
     EngineStatus,
@@ -55,12 +57,14 @@ class Reconciler:
         model_server: ModelServer,
         images: Images,
         notifier: Notifier,
+        alarms: Alarms,
         clock: Clock,
         ids: Ids,
         wakeups: Wakeups,
     ) -> None:
         self._store = store
         self._engine = engine
+        self._alarms = alarms
         self._clock = clock
         self._wakeups = wakeups
         self._keeper = InstanceKeeper(store, engine, model_server, images, clock, wakeups)
@@ -125,6 +129,7 @@ class Reconciler:
                 attended=self._keeper.attended,
                 running=running,
                 busy=busy,
+                ringing=await self._ringing(deployments[endpoint.id]),
                 unfinished=await self._unfinished(endpoint),
             )
             for endpoint in endpoints
@@ -137,12 +142,29 @@ class Reconciler:
                 log.warning("the engine runs an instance that no row knows of", instance_id=status.instance_id)
                 self._keeper.stop(status.instance_id)
 
-    async def _busy(self, rows: Iterable[Instance]) -> frozenset[str]:
+    async def _busy(self, rows: Iterable[Instance]) -> Mapping[str, int]:
         draining = [row.id for row in rows if row.state is InstanceState.DRAINING]
         if not draining:
-            return frozenset()
+            return {}
         found = await self._store.find(InvocationRecord, instance_id=draining, state=InvocationState.RUNNING)
-        return frozenset(record.instance_id for record in found if record.instance_id is not None)
+        longest_s: dict[str, int] = defaultdict(int)
+        for record in found:
+            if record.instance_id is not None:
+                longest_s[record.instance_id] = max(longest_s[record.instance_id], record.invocation.timeout_s)
+        return longest_s
+
+    async def _ringing(self, deployments: Sequence[Deployment]) -> frozenset[str]:
+        """Alarms in ALARM that watch a rollout. Where they cannot be read, none is: the next look is in a second."""
+        watched = [one.rollout.config.alarms for one in deployments if one.state is DeploymentState.SHIFTING]
+        names = sorted({name for alarms in watched for name in alarms})
+        if not names:
+            return frozenset()
+        try:
+            states = await self._alarms.states(names)
+        except DependencyError as error:
+            log.warning("the alarms of an update could not be read", alarms=names, error=str(error))
+            return frozenset()
+        return frozenset(name for name, state in states.items() if state is AlarmState.ALARM)
 
     async def _unfinished(self, endpoint: Endpoint) -> bool:
         if endpoint.status is not EndpointStatus.DELETING:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from tarry.core.catalog import AsyncInferenceConfig, Container, JsonObject, Variant
+from tarry.core.rollout import DeploymentConfig
 
 Tags = tuple[tuple[str, str], ...]
 """Key and value, in the order in which they came; a key may wrongly come twice."""
@@ -38,6 +39,8 @@ class CreateEndpoint:
 
     name: str
     config_name: str
+    deployment_config: DeploymentConfig | None = None
+    """Kept for updates that ask to retain it; a first deployment has nothing to shift from."""
     tags: Tags = ()
 
 
@@ -49,3 +52,6 @@ class UpdateEndpoint:
     config_name: str
     retain_counts: bool = False
     retain_weights: bool = False
+    deployment_config: DeploymentConfig | None = None
+    retain_deployment_config: bool = False
+    """Without a DeploymentConfig: that of the last update that had one."""

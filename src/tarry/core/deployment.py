@@ -4,11 +4,12 @@ All deployments of an endpoint share one queue. Each queued invocation carries a
 Routing maps buckets to (deployment, variant). Moving traffic rewrites the routing, at most 100 entries, never the queue.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from tarry.core.catalog import EndpointConfig, Model, Variant
+from tarry.core.rollout import Rollout
 
 BUCKETS = 100
 
@@ -16,20 +17,33 @@ BUCKETS = 100
 class DeploymentState(StrEnum):
     """Where a deployment is in its life."""
 
-    STARTING = "Starting"
-    ACTIVE = "Active"
-    DRAINING = "Draining"
+    STARTING = "Starting"  # its first instances are on the way; it has no work yet
+    SHIFTING = "Shifting"  # it has a part of the work, the deployment before it the rest
+    ACTIVE = "Active"  # the endpoint's own
+    ROLLING_BACK = "RollingBack"  # its part is handed back in batches
+    ROLLBACK_FAILED = "RollbackFailed"  # it keeps its part, since it could not be handed back
+    DRAINING = "Draining"  # it gets no new work
     STOPPED = "Stopped"
-    FAILED = "Failed"
+    FAILED = "Failed"  # given up; what is left of it is stopped
 
 
 TRANSITIONS: dict[DeploymentState, frozenset[DeploymentState]] = {
-    DeploymentState.STARTING: frozenset({DeploymentState.ACTIVE, DeploymentState.FAILED, DeploymentState.DRAINING}),
+    DeploymentState.STARTING: frozenset(
+        {DeploymentState.SHIFTING, DeploymentState.ACTIVE, DeploymentState.FAILED, DeploymentState.DRAINING}
+    ),
+    DeploymentState.SHIFTING: frozenset({DeploymentState.ACTIVE, DeploymentState.ROLLING_BACK, DeploymentState.FAILED}),
     DeploymentState.ACTIVE: frozenset({DeploymentState.DRAINING}),
+    DeploymentState.ROLLING_BACK: frozenset({DeploymentState.FAILED, DeploymentState.ROLLBACK_FAILED}),
+    DeploymentState.ROLLBACK_FAILED: frozenset({DeploymentState.DRAINING}),
     DeploymentState.DRAINING: frozenset({DeploymentState.STOPPED}),
     DeploymentState.FAILED: frozenset({DeploymentState.STOPPED}),
     DeploymentState.STOPPED: frozenset(),
 }
+
+MOVING = frozenset({DeploymentState.STARTING, DeploymentState.SHIFTING, DeploymentState.ROLLING_BACK})
+"""States of a deployment that an update is about: there is at most one in any of them."""
+SERVING = MOVING | {DeploymentState.ACTIVE, DeploymentState.ROLLBACK_FAILED}
+"""States in which a deployment has, or is about to have, a part of the work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +54,20 @@ class DeployedVariant:
     model: Model
     desired_weight: float
     desired_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredCapacity:
+    """What UpdateEndpointWeightsAndCapacities asks of one variant; None leaves a value as it is."""
+
+    variant_name: str
+    weight: float | None = None
+    instance_count: int | None = None
+
+    @classmethod
+    def of(cls, variant: DeployedVariant) -> "DesiredCapacity":
+        """What is desired of a variant now."""
+        return cls(variant_name=variant.variant.name, weight=variant.desired_weight, instance_count=variant.desired_count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +84,11 @@ class Deployment:
     topics_tested: int = 0
     """How many times test notifications were asked for and sent (creation, update, each weights-and-capacities call)."""
     topics_tests_wanted: int = 1
+    rollout: Rollout = field(default_factory=Rollout)
+    winds_down_at_us: int = 0
+    """Draining: its instances are kept until then, without new work."""
+    capacities_before: tuple[DesiredCapacity, ...] = ()
+    """While weights and counts are being changed: what they were, to go back to."""
     failure_reason: str | None = None
     revision: int = 0
 
@@ -99,10 +132,17 @@ def split_buckets(weights: Mapping[tuple[str, str], float]) -> tuple[Share, ...]
     return tuple(shares)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DesiredCapacity:
-    """What UpdateEndpointWeightsAndCapacities asks of one variant; None leaves a value as it is."""
+def with_capacities(deployment: Deployment, capacities: Sequence[DesiredCapacity]) -> Deployment:
+    """The deployment with other weights and counts for the variants that are named."""
+    wanted = {capacity.variant_name: capacity for capacity in capacities}
+    return replace(deployment, variants=tuple(_resized(one, wanted.get(one.variant.name)) for one in deployment.variants))
 
-    variant_name: str
-    weight: float | None = None
-    instance_count: int | None = None
+
+def _resized(variant: DeployedVariant, wanted: DesiredCapacity | None) -> DeployedVariant:
+    if wanted is None:
+        return variant
+    return replace(
+        variant,
+        desired_weight=variant.desired_weight if wanted.weight is None else wanted.weight,
+        desired_count=variant.desired_count if wanted.instance_count is None else wanted.instance_count,
+    )

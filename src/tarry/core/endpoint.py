@@ -1,13 +1,16 @@
 """The life of an endpoint as callers see it: statuses and what may follow what.
 
 Statuses and their meaning: DescribeEndpoint in AWS's API reference. ``Deleted`` is ours: the row stays as a tombstone so
-that the end of an old endpoint's invocations can still be told, while its name is free again at once.
+that the end of an old endpoint's invocations can still be told, while its name is free again at once. AWS's SystemUpdating and
+OutOfService are never entered here: nobody maintains the machine under an endpoint, and an endpoint without instances keeps
+its queue and stays InService.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 from tarry.core.errors import Bug
+from tarry.core.rollout import DeploymentConfig
 
 
 class EndpointStatus(StrEnum):
@@ -16,6 +19,8 @@ class EndpointStatus(StrEnum):
     CREATING = "Creating"
     IN_SERVICE = "InService"
     UPDATING = "Updating"
+    ROLLING_BACK = "RollingBack"
+    UPDATE_ROLLBACK_FAILED = "UpdateRollbackFailed"
     FAILED = "Failed"
     DELETING = "Deleting"
     DELETED = "Deleted"  # OURS: never shown; the tombstone of a deleted endpoint
@@ -24,17 +29,34 @@ class EndpointStatus(StrEnum):
 TRANSITIONS: dict[EndpointStatus, frozenset[EndpointStatus]] = {
     EndpointStatus.CREATING: frozenset({EndpointStatus.IN_SERVICE, EndpointStatus.FAILED}),
     EndpointStatus.IN_SERVICE: frozenset({EndpointStatus.UPDATING, EndpointStatus.DELETING}),
-    EndpointStatus.UPDATING: frozenset({EndpointStatus.IN_SERVICE}),
+    EndpointStatus.UPDATING: frozenset(
+        {EndpointStatus.IN_SERVICE, EndpointStatus.ROLLING_BACK, EndpointStatus.UPDATE_ROLLBACK_FAILED}
+    ),
+    EndpointStatus.ROLLING_BACK: frozenset({EndpointStatus.IN_SERVICE, EndpointStatus.UPDATE_ROLLBACK_FAILED}),
+    EndpointStatus.UPDATE_ROLLBACK_FAILED: frozenset({EndpointStatus.UPDATING, EndpointStatus.DELETING}),
     EndpointStatus.FAILED: frozenset({EndpointStatus.DELETING}),
     EndpointStatus.DELETING: frozenset({EndpointStatus.DELETED}),
     EndpointStatus.DELETED: frozenset(),
 }
 
-ACCEPTING = frozenset({EndpointStatus.IN_SERVICE, EndpointStatus.UPDATING})
+ACCEPTING = frozenset(
+    {
+        EndpointStatus.IN_SERVICE,
+        EndpointStatus.UPDATING,
+        EndpointStatus.ROLLING_BACK,
+        EndpointStatus.UPDATE_ROLLBACK_FAILED,
+    }
+)
 """Statuses in which InvokeEndpointAsync is answered with 202."""
 
-IN_PROGRESS = frozenset({EndpointStatus.CREATING, EndpointStatus.UPDATING, EndpointStatus.DELETING})
+IN_PROGRESS = frozenset({EndpointStatus.CREATING, EndpointStatus.UPDATING, EndpointStatus.ROLLING_BACK, EndpointStatus.DELETING})
 """Statuses in which an update or a deletion is refused as 'in-progress'."""
+
+MAY_UPDATE = frozenset({EndpointStatus.IN_SERVICE, EndpointStatus.UPDATE_ROLLBACK_FAILED})
+"""Statuses in which UpdateEndpoint is taken. AWS: DescribeEndpoint API reference; a Failed endpoint can only be deleted."""
+
+MAY_RESCALE = frozenset({EndpointStatus.IN_SERVICE})
+"""Statuses in which UpdateEndpointWeightsAndCapacities is taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +64,7 @@ class Endpoint:
     """An endpoint: a name, a status, and the deployment that serves it.
 
     ``config_name`` is the configuration that the caller sees as current; ``active_deployment_id`` is None until the
-    first deployment has become healthy.
+    first deployment has become healthy. ``deployment_config`` is the last one that a caller gave.
     """
 
     id: str
@@ -54,6 +76,7 @@ class Endpoint:
     modified_at_us: int
     failure_reason: str | None = None
     active_deployment_id: str | None = None
+    deployment_config: DeploymentConfig | None = None
     revision: int = 0
 
 

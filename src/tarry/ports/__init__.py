@@ -5,6 +5,7 @@ is atomic, what may be repeated, in which order things come, which errors there 
 has one contract suite in ``tests/contracts``, run against every backend and against the shipped fake in ``tarry.testing``.
 """
 
+from tarry.ports.alarms import Alarms, AlarmState
 from tarry.ports.instances import (
     ContainerSpec,
     Engine,
@@ -37,6 +38,8 @@ __all__ = [
     "CHANNEL_OUTBOX",
     "CHANNEL_PUSHES",
     "Add",
+    "AlarmState",
+    "Alarms",
     "Change",
     "Claim",
     "Clock",

@@ -11,7 +11,7 @@ from tarry.core.endpoint import EndpointStatus
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.planning import (
     CRASH_WINDOW_S,
-    DRAIN_S_MAX,
+    DRAIN_MARGIN_S,
     Activate,
     AttendInstance,
     DrainInstance,
@@ -20,6 +20,7 @@ from tarry.core.planning import (
     FailDeployment,
     FinishDeletion,
     ForgetInstance,
+    RevertCapacities,
     Route,
     StartInstance,
     StopDeployment,
@@ -104,7 +105,7 @@ CASES = {
         (StopInstance("o"),),
     ),
     "a draining instance that works is left alone": (
-        view(OLD, ACTIVE, row("o", S.DRAINING, of="d0"), row("i"), routing=ALL_TO_A, busy=frozenset({"o"})),
+        view(OLD, ACTIVE, row("o", S.DRAINING, of="d0"), row("i"), routing=ALL_TO_A, busy={"o": 900}),
         (),
     ),
     "an idle one is stopped": (
@@ -114,10 +115,10 @@ CASES = {
     "work without end is not waited for": (
         view(
             ACTIVE,
-            row("o", S.DRAINING, draining_at_us=NOW_US - (DRAIN_S_MAX + 1) * 1_000_000),
+            row("o", S.DRAINING, draining_at_us=NOW_US - (900 + DRAIN_MARGIN_S + 1) * 1_000_000),
             row("i"),
             routing=ALL_TO_A,
-            busy=frozenset({"o"}),
+            busy={"o": 900},
         ),
         (StopInstance("o"),),
     ),
@@ -143,7 +144,7 @@ CASES = {
             row("i", S.DRAINING),
             status=E.UPDATING,
             routing=Routing(id="e"),
-            busy=frozenset({"i"}),
+            busy={"i": 900},
         ),
         (EndUpdate(None),),
     ),
@@ -169,14 +170,14 @@ CASES = {
         ),
         (),
     ),
-    "capacities that cannot be reached end with the reason": (
+    "capacities that cannot be reached go back with the reason": (
         view(
             ACTIVE,
             *(row(f"f{n}", S.FAILED, ended_at_us=NOW_US - 1_000_000, failure_reason=f"r{n}") for n in range(3)),
             routing=Routing(id="e"),
             status=E.UPDATING,
         ),
-        (EndUpdate("r2"),),
+        (RevertCapacities("d1", "r2"),),
     ),
     "ended rows are forgotten": (
         view(
@@ -221,7 +222,7 @@ CASES = {
         (DrainInstance("i"),),
     ),
     "deleting stops all, busy or not": (
-        view(ACTIVE, row("i"), row("j", S.DRAINING), row("k", S.PENDING), status=E.DELETING, busy=frozenset({"j"})),
+        view(ACTIVE, row("i"), row("j", S.DRAINING), row("k", S.PENDING), status=E.DELETING, busy={"j": 900}),
         (DrainInstance("i"), StopInstance("j"), StopInstance("k")),
     ),
     "deleting waits for invocations": (view(ACTIVE, row("i", S.STOPPED), status=E.DELETING, unfinished=True), ()),

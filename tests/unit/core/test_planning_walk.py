@@ -84,7 +84,7 @@ class SmallWorld:
             routing=self.routing,
             now_us=self.now_us,
             attended=frozenset(self.attended),
-            busy=frozenset(self.busy & draining),
+            busy=dict.fromkeys(self.busy & draining, 900),
             unfinished=False,
         )
 

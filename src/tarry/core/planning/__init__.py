@@ -9,20 +9,25 @@ from tarry.core.planning.actions import (
     FailDeployment,
     FinishDeletion,
     ForgetInstance,
+    HaltRollback,
+    RevertCapacities,
+    RollBack,
     Route,
+    Shift,
     StartInstance,
     StopDeployment,
     StopInstance,
     TestTopics,
 )
 from tarry.core.planning.fleet import BACKOFF_S_MAX, CRASH_WINDOW_S, next_start_us
-from tarry.core.planning.plan import DRAIN_S_MAX, START_FAILURES_MAX, plan
+from tarry.core.planning.plan import DRAIN_MARGIN_S, plan
+from tarry.core.planning.updates import START_FAILURES_MAX
 from tarry.core.planning.view import EndpointView
 
 __all__ = [
     "BACKOFF_S_MAX",
     "CRASH_WINDOW_S",
-    "DRAIN_S_MAX",
+    "DRAIN_MARGIN_S",
     "START_FAILURES_MAX",
     "Action",
     "Activate",
@@ -33,7 +38,11 @@ __all__ = [
     "FailDeployment",
     "FinishDeletion",
     "ForgetInstance",
+    "HaltRollback",
+    "RevertCapacities",
+    "RollBack",
     "Route",
+    "Shift",
     "StartInstance",
     "StopDeployment",
     "StopInstance",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tarry.core.deployment import Share
+from tarry.core.rollout import Rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,46 @@ class Activate:
 
 
 @dataclass(frozen=True, slots=True)
+class Shift:
+    """One step of a rollout, forward or back: this deployment and the ones before it have these shares from now on."""
+
+    deployment_id: str
+    rollout: Rollout
+    shares: tuple[Share, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FailDeployment:
-    """Give a start up: a new endpoint becomes Failed, an updated one goes on with what it had."""
+    """Give a deployment up: a new endpoint becomes Failed, an updated one goes on with what it had.
+
+    ``shares`` are None where it never had work.
+    """
+
+    deployment_id: str
+    reason: str
+    shares: tuple[Share, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """Begin to hand the work back in batches: the endpoint is RollingBack."""
+
+    deployment_id: str
+    rollout: Rollout
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HaltRollback:
+    """The work cannot be handed back: everything stays as it is, the endpoint is UpdateRollbackFailed."""
+
+    deployment_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevertCapacities:
+    """A change of weights and counts failed: what was before is desired again, the endpoint is RollingBack."""
 
     deployment_id: str
     reason: str
@@ -100,7 +139,11 @@ Action = (
     | TestTopics
     | Route
     | Activate
+    | Shift
     | FailDeployment
+    | RollBack
+    | HaltRollback
+    | RevertCapacities
     | EndUpdate
     | StopDeployment
     | FinishDeletion

@@ -1,8 +1,8 @@
-"""The instances of one deployment: how many are missing or too many, when to try again, and which of them share the queue."""
+"""The instances of one deployment: how many are missing or too many, and when to try again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from tarry.core.deployment import Deployment, Share, split_buckets
+from tarry.core.deployment import Deployment
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.planning.actions import Action, DrainInstance, StartInstance, StopInstance
 from tarry.core.planning.view import EndpointView
@@ -16,6 +16,9 @@ COUNTED = NOT_YET | {InstanceState.IN_SERVICE}
 
 _SECOND_US = 1_000_000
 
+Targets = Mapping[tuple[str, str], int]
+"""How many instances each (deployment id, variant name) should have."""
+
 
 def instances_of(view: EndpointView, deployment: Deployment, variant_name: str | None = None) -> list[Instance]:
     """The rows of a deployment, ended ones too; with a name, those of that variant."""
@@ -27,12 +30,12 @@ def failed_of(rows: Sequence[Instance]) -> list[Instance]:
     return [row for row in rows if row.state is InstanceState.FAILED]
 
 
-def scale(view: EndpointView, deployment: Deployment) -> Iterator[Action]:
+def scale(view: EndpointView, deployment: Deployment, targets: Targets) -> Iterator[Action]:
     """Start what is missing of each variant, drain what is too much."""
     for variant in deployment.variants:
         rows = instances_of(view, deployment, variant.variant.name)
         counted = [row for row in rows if row.state in COUNTED]
-        missing = variant.desired_count - len(counted)
+        missing = targets[deployment.id, variant.variant.name] - len(counted)
         if missing > 0 and view.now_us >= next_start_us(failed_of(rows), view.now_us):
             for _ in range(missing):
                 yield StartInstance(deployment.id, variant.variant.name)
@@ -51,23 +54,10 @@ def next_start_us(failed: Sequence[Instance], now_us: int) -> int:
     return max(recent) + backoff_s * _SECOND_US
 
 
-def has_capacity(view: EndpointView, deployment: Deployment) -> bool:
-    """Whether each variant has exactly the desired number InService, and none more on the way."""
+def has_capacity(view: EndpointView, deployment: Deployment, targets: Targets) -> bool:
+    """Whether each variant has exactly its target InService, and none more on the way."""
     for variant in deployment.variants:
         counted = [row.state for row in instances_of(view, deployment, variant.variant.name) if row.state in COUNTED]
-        if counted != [InstanceState.IN_SERVICE] * variant.desired_count:
+        if counted != [InstanceState.IN_SERVICE] * targets[deployment.id, variant.variant.name]:
             return False
     return True
-
-
-def shares_of(view: EndpointView, deployment: Deployment) -> tuple[Share, ...]:
-    """The routing as of now: a variant without running instances lends its buckets to the others."""
-    running = {row.variant_name for row in instances_of(view, deployment) if row.state is InstanceState.IN_SERVICE}
-    weights = {
-        (deployment.id, variant.variant.name): variant.desired_weight
-        for variant in deployment.variants
-        if variant.variant.name in running
-    }
-    largest = max(weights.values(), default=0.0)
-    # Divided by the largest, so that no sum of large weights is infinite.
-    return split_buckets({key: weight / largest for key, weight in weights.items()} if largest > 0 else weights)

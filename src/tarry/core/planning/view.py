@@ -1,6 +1,7 @@
 """What a plan is made from: an endpoint and all that belongs to it, as the rows and the engine show it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tarry.core.deployment import Deployment, Routing
 from tarry.core.endpoint import Endpoint
@@ -25,7 +26,9 @@ class EndpointView:
     """Ids of instances that this process is looking after."""
     running: frozenset[str] = frozenset()
     """Ids of instances that the engine knows."""
-    busy: frozenset[str] = frozenset()
-    """Ids of Draining instances that have Running invocations."""
+    busy: Mapping[str, int] = field(default_factory=dict)
+    """Draining instances that have Running invocations, by id, with the longest time limit of those in seconds."""
+    ringing: frozenset[str] = frozenset()
+    """Names of the alarms that are in ALARM, of those that a rollout under way is watched by."""
     unfinished: bool = False
     """Whether an endpoint that is being deleted has invocations that have not ended."""

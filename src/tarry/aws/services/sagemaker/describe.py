@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tarry.aws.services.sagemaker.deployment_configs import write_deployment_config
 from tarry.aws.services.sagemaker.endpoint_configs import describe_async_inference
 from tarry.aws.services.sagemaker.values import given, moment
 from tarry.control.endpoints import EndpointDescription
-from tarry.core.deployment import DeployedVariant, Deployment
+from tarry.core.deployment import BUCKETS, DeployedVariant, Deployment, DeploymentState, Share
 from tarry.core.endpoint import EndpointStatus
 
 
@@ -23,6 +24,7 @@ def describe_endpoint(described: EndpointDescription) -> Mapping[str, Any]:
         CreationTime=moment(endpoint.created_at_us),
         LastModifiedTime=moment(endpoint.modified_at_us),
         AsyncInferenceConfig=describe_async_inference(shown.config.async_inference) if shown is not None else None,
+        LastDeploymentConfig=write_deployment_config(endpoint.deployment_config),
         PendingDeploymentSummary=_pending(described),
     )
 
@@ -31,48 +33,87 @@ def _active_variants(described: EndpointDescription) -> list[Mapping[str, Any]] 
     active = described.active
     if active is None:
         return None
-    rescaling = described.endpoint.status is EndpointStatus.UPDATING and described.pending is None
-    status = [{"Status": "Updating", "StartTime": moment(described.endpoint.modified_at_us)}] if rescaling else None
-    return [
-        given(
-            **_variant(active, variant),
-            CurrentWeight=variant.desired_weight,  # the routing follows within a second
-            CurrentInstanceCount=described.running.get((active.id, variant.variant.name), 0),
-            RoutingConfig=variant.variant.described_back.get("RoutingConfig"),
-            VariantStatus=status,
-        )
-        for variant in active.variants
+    status = _active_status(described)
+    shown: list[Mapping[str, Any]] = [
+        given(**_variant(described, active, variant), VariantStatus=status) for variant in active.variants
     ]
+    mixed = described.mixed
+    if mixed is not None:  # a rollback that failed: what serves comes from two configurations
+        shown += [given(**_variant(described, mixed, variant)) for variant in mixed.variants]
+    return shown
+
+
+def _active_status(described: EndpointDescription) -> list[Mapping[str, Any]] | None:
+    endpoint = described.endpoint
+    if endpoint.status is EndpointStatus.DELETING:
+        return [{"Status": "Deleting", "StartTime": moment(endpoint.modified_at_us)}]
+    rescaling = endpoint.status in {EndpointStatus.UPDATING, EndpointStatus.ROLLING_BACK} and described.pending is None
+    return [{"Status": "Updating", "StartTime": moment(endpoint.modified_at_us)}] if rescaling else None
 
 
 def _pending(described: EndpointDescription) -> Mapping[str, Any] | None:
-    """Only while a new configuration is being started (DescribeEndpoint API reference)."""
+    """Only while a new configuration is being started or given its work (DescribeEndpoint API reference)."""
     pending = described.pending
     if pending is None:
         return None
-    started = moment(pending.created_at_us)
+    status = [_pending_status(pending, described.now_us)]
     variants = [
         given(
-            **_variant(pending, variant),
-            CurrentWeight=0.0,
-            CurrentInstanceCount=described.running.get((pending.id, variant.variant.name), 0),
+            **_variant(described, pending, variant),
             InstanceType=variant.variant.instance_type,
             AcceleratorType=variant.variant.described_back.get("AcceleratorType"),
-            RoutingConfig=variant.variant.described_back.get("RoutingConfig"),
-            VariantStatus=[{"Status": "Creating", "StartTime": started}],
+            VariantStatus=status,
         )
         for variant in pending.variants
     ]
-    return {"EndpointConfigName": pending.config.name, "ProductionVariants": variants, "StartTime": started}
+    return {
+        "EndpointConfigName": pending.config.name,
+        "ProductionVariants": variants,
+        "StartTime": moment(pending.created_at_us),
+    }
 
 
-def _variant(deployment: Deployment, variant: DeployedVariant) -> dict[str, Any]:
+def _pending_status(pending: Deployment, now_us: int) -> Mapping[str, Any]:
+    """AWS: ProductionVariantStatus, API reference: Creating, ActivatingTraffic (it shifts), Baking (it is watched)."""
+    rollout = pending.rollout
+    if pending.state is DeploymentState.SHIFTING and rollout.stepped_at_us is not None:
+        word = "ActivatingTraffic" if rollout.watched(now_us) else "Baking"
+        return {"Status": word, "StartTime": moment(rollout.stepped_at_us)}
+    if pending.state is DeploymentState.ROLLING_BACK:
+        return {"Status": "Deleting", "StartTime": moment(rollout.back_since_us or pending.created_at_us)}
+    return {"Status": "Creating", "StartTime": moment(pending.created_at_us)}
+
+
+def _current_weight(described: EndpointDescription, deployment: Deployment, variant: DeployedVariant) -> float:
+    """The weight as it really is: the desired one, or less while others have a part of the variant's work.
+
+    Without any routing (nothing runs) it is what will be as soon as something does.
+    """
+    shares = described.routing.shares if described.routing is not None else ()
+    total = sum(one.desired_weight for one in deployment.variants)
+    if deployment is described.pending and not shares:
+        return 0.0
+    if not shares or total <= 0:
+        return variant.desired_weight
+    buckets = sum(len(share.buckets) for share in shares if _owner(share) == (deployment.id, variant.variant.name))
+    wanted = variant.desired_weight / total * BUCKETS
+    return variant.desired_weight if abs(buckets - wanted) < 1 else round(buckets / BUCKETS * total, 4)
+
+
+def _owner(share: Share) -> tuple[str, str]:
+    return share.deployment_id, share.variant_name
+
+
+def _variant(described: EndpointDescription, deployment: Deployment, variant: DeployedVariant) -> dict[str, Any]:
     # OURS: no ResolvedImage: nothing was pulled by digest, and an invented one would be a lie.
     resolved = moment(deployment.created_at_us)
     images = [{"SpecifiedImage": container.image, "ResolutionTime": resolved} for container in variant.model.containers]
     return {
         "VariantName": variant.variant.name,
         "DeployedImages": images,
+        "CurrentWeight": _current_weight(described, deployment, variant),
         "DesiredWeight": variant.desired_weight,
+        "CurrentInstanceCount": described.running.get((deployment.id, variant.variant.name), 0),
         "DesiredInstanceCount": variant.desired_count,
+        "RoutingConfig": variant.variant.described_back.get("RoutingConfig"),
     }

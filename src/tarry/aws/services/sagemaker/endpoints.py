@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tarry.aws.call import Call, Operation, Params
+from tarry.aws.services.sagemaker.deployment_configs import read_deployment_config
 from tarry.aws.services.sagemaker.describe import describe_endpoint
 from tarry.aws.services.sagemaker.members import take
 from tarry.aws.services.sagemaker.values import given, moment, read_page, read_tags
@@ -55,7 +56,10 @@ def _arn(endpoint: Endpoint) -> Mapping[str, Any]:
 def _create_request(params: Params) -> CreateEndpoint:
     take("CreateEndpointInput", params)
     return CreateEndpoint(
-        name=params["EndpointName"], config_name=params["EndpointConfigName"], tags=read_tags(params.get("Tags"))
+        name=params["EndpointName"],
+        config_name=params["EndpointConfigName"],
+        deployment_config=read_deployment_config(params.get("DeploymentConfig")),
+        tags=read_tags(params.get("Tags")),
     )
 
 
@@ -71,6 +75,8 @@ def _update_request(params: Params) -> UpdateEndpoint:
         config_name=params["EndpointConfigName"],
         retain_counts=retain and "DesiredInstanceCount" not in excluded,
         retain_weights=retain and "DesiredWeight" not in excluded,
+        deployment_config=read_deployment_config(params.get("DeploymentConfig")),
+        retain_deployment_config=bool(params.get("RetainDeploymentConfig")),
     )
 
 

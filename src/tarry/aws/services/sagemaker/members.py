@@ -66,7 +66,6 @@ _VARIANT: Mapping[str, Treatment] = {
     "CapacityReservationConfig": DESCRIBED_BACK,
 }
 
-_NO_GUARDRAILS = Refused("is not supported: updates start the new instances, move all traffic at once and drain the old ones.")
 _TAG: Mapping[str, Treatment] = {"Key": HONOURED, "Value": HONOURED}
 
 MEMBERS: Mapping[str, Mapping[str, Treatment]] = {
@@ -124,7 +123,7 @@ MEMBERS: Mapping[str, Mapping[str, Treatment]] = {
     "CreateEndpointInput": {
         "EndpointName": HONOURED,
         "EndpointConfigName": HONOURED,
-        "DeploymentConfig": _NO_GUARDRAILS,
+        "DeploymentConfig": HONOURED,
         "Tags": HONOURED,
     },
     "UpdateEndpointInput": {
@@ -132,9 +131,34 @@ MEMBERS: Mapping[str, Mapping[str, Treatment]] = {
         "EndpointConfigName": HONOURED,
         "RetainAllVariantProperties": HONOURED,
         "ExcludeRetainedVariantProperties": HONOURED,
-        "DeploymentConfig": _NO_GUARDRAILS,
-        "RetainDeploymentConfig": HONOURED,  # no DeploymentConfig was ever taken, so there is none to lose
+        "DeploymentConfig": HONOURED,
+        "RetainDeploymentConfig": HONOURED,
     },
+    "DeploymentConfig": {
+        "BlueGreenUpdatePolicy": HONOURED,
+        "RollingUpdatePolicy": HONOURED,
+        "AutoRollbackConfiguration": HONOURED,
+    },
+    "BlueGreenUpdatePolicy": {
+        "TrafficRoutingConfiguration": HONOURED,
+        "TerminationWaitInSeconds": HONOURED,
+        "MaximumExecutionTimeoutInSeconds": HONOURED,
+    },
+    "TrafficRoutingConfig": {
+        "Type": HONOURED,
+        "WaitIntervalInSeconds": HONOURED,
+        "CanarySize": HONOURED,
+        "LinearStepSize": HONOURED,
+    },
+    "RollingUpdatePolicy": {
+        "MaximumBatchSize": HONOURED,
+        "WaitIntervalInSeconds": HONOURED,
+        "MaximumExecutionTimeoutInSeconds": HONOURED,
+        "RollbackMaximumBatchSize": HONOURED,
+    },
+    "CapacitySize": {"Type": HONOURED, "Value": HONOURED},
+    "AutoRollbackConfig": {"Alarms": HONOURED},
+    "Alarm": {"AlarmName": HONOURED},
     "VariantProperty": {"VariantPropertyType": HONOURED},
     "UpdateEndpointWeightsAndCapacitiesInput": {"EndpointName": HONOURED, "DesiredWeightsAndCapacities": HONOURED},
     "DesiredWeightAndCapacity": {

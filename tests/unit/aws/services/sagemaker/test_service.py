@@ -11,7 +11,8 @@ from tests.support.control import ROLE, TOPIC, World
 from tarry.aws.call import Call, Reply, Service
 from tarry.aws.services.sagemaker import sagemaker_service
 from tarry.core.catalog import ModelDataSource
-from tarry.core.errors import InvalidRequest, NotSupported
+from tarry.core.errors import InvalidRequest
+from tarry.ports import AlarmState
 
 SPEC = botocore.session.get_session().get_service_model("sagemaker")
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/stub:0.90-1-cpu-py3"
@@ -262,12 +263,66 @@ async def test_retained_properties(door: Door, retain: dict[str, Any], counts_an
     assert (pending["DesiredInstanceCount"], pending["DesiredWeight"]) == counts_and_weights
 
 
-async def test_deployment_configs_are_refused(door: Door) -> None:
+BLUE_GREEN = {
+    "BlueGreenUpdatePolicy": {
+        "TrafficRoutingConfiguration": {
+            "Type": "CANARY",
+            "WaitIntervalInSeconds": 60,
+            "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 10},
+        },
+        "TerminationWaitInSeconds": 5,
+        "MaximumExecutionTimeoutInSeconds": 600,
+    },
+    "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]},
+}
+ROLLING = {
+    "RollingUpdatePolicy": {
+        "MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1},
+        "WaitIntervalInSeconds": 0,
+        "RollbackMaximumBatchSize": {"Type": "CAPACITY_PERCENT", "Value": 50},
+    },
+}
+
+
+@pytest.mark.parametrize("config", [BLUE_GREEN, ROLLING])
+async def test_a_deployment_config_is_shown_as_it_was_given(door: Door, config: Mapping[str, Any]) -> None:
+    door.world.alarms.known["errors"] = AlarmState.OK
     await door.endpoint()
     await door.world.settle()
-    for operation in ("CreateEndpoint", "UpdateEndpoint"):
-        with pytest.raises(NotSupported, match="DeploymentConfig is not supported"):
-            await door(operation, EndpointName="Ep", EndpointConfigName="c", DeploymentConfig={"BlueGreenUpdatePolicy": {}})
+    await door("UpdateEndpoint", EndpointName="Ep", EndpointConfigName="c", DeploymentConfig=config)
+    described = await door("DescribeEndpoint", EndpointName="Ep")
+    shown = dict(described["LastDeploymentConfig"])
+    assert shown == config
+
+
+async def test_a_canary_is_seen_in_weights_and_statuses(door: Door) -> None:
+    door.world.alarms.known["errors"] = AlarmState.OK
+    await door.endpoint()
+    await door.world.settle()
+    await door("UpdateEndpoint", EndpointName="Ep", EndpointConfigName="c", DeploymentConfig=BLUE_GREEN)
+    described = await door("DescribeEndpoint", EndpointName="Ep")
+    (pending,) = described["PendingDeploymentSummary"]["ProductionVariants"]
+    assert (pending["VariantStatus"][0]["Status"], pending["CurrentWeight"]) == ("Creating", 0.0)
+    await door.world.settle()
+    described = await door("DescribeEndpoint", EndpointName="Ep")
+    (active,) = described["ProductionVariants"]
+    (pending,) = described["PendingDeploymentSummary"]["ProductionVariants"]
+    assert pending["VariantStatus"][0]["Status"] == "Baking"
+    assert (pending["CurrentWeight"], active["CurrentWeight"]) == pytest.approx((0.1, 0.9))
+
+
+async def test_a_step_size_of_another_type_is_refused(door: Door) -> None:
+    await door.endpoint()
+    await door.world.settle()
+    traffic = {
+        "Type": "LINEAR",
+        "WaitIntervalInSeconds": 0,
+        "LinearStepSize": {"Type": "CAPACITY_PERCENT", "Value": 50},
+        "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 10},
+    }
+    config = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": traffic}}
+    with pytest.raises(InvalidRequest, match="CanarySize is for TrafficRoutingConfiguration of type CANARY, got type LINEAR"):
+        await door("UpdateEndpoint", EndpointName="Ep", EndpointConfigName="c", DeploymentConfig=config)
 
 
 async def test_a_failed_endpoint_tells_why(door: Door) -> None:
