@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.support.engines import process_engine, spec
+from tests.support.engines import pipeline, process_engine, spec
 
 from tarry.ports import Engine
 from tarry.testing.engine import FakeEngine
@@ -53,3 +53,14 @@ async def test_the_log_outlives_the_instance(engine: Engine) -> None:
     assert "model server" in (await engine.log_tail("i-1", 5))[-1]
     assert await engine.log_tail("i-1", 0) == ()
     assert await engine.log_tail("i-unknown", 5) == ()
+
+
+async def test_a_pipeline_has_an_address_for_each_container_and_ends_as_one(engine: Engine) -> None:
+    two = pipeline(2)
+    first, second = await engine.start(two)
+    assert first != second
+    [status] = await engine.observe()
+    assert (status.addresses, status.exit_code) == ((first, second), None)
+    assert await engine.start(two) == (first, second)
+    await engine.stop("i-1", grace_s=5)
+    assert await engine.observe() == []

@@ -182,3 +182,34 @@ async def test_an_object_whose_bytes_are_lost_is_told(subject: Subject) -> None:
     subject.damage()
     with pytest.raises(ObjectDamaged):
         await read(subject.store)
+
+
+async def listed(store: ObjectStore, prefix: str, bucket: str = "bucket") -> list[tuple[str, int]]:
+    return [(one.key, one.size) async for one in store.list(S3Location(bucket, prefix))]
+
+
+async def test_a_listing_has_all_keys_under_a_prefix_in_order(store: ObjectStore) -> None:
+    keys = ["a", "a/", "a/b", "a/é", "a/ü/c", "b"]
+    for key in reversed(keys):
+        await store.publish(await stage(store, key.encode(), S3Location("bucket", key)))
+    assert await listed(store, "a/") == [(key, len(key.encode())) for key in ["a/", "a/b", "a/é", "a/ü/c"]]
+    assert [key for key, _ in await listed(store, "")] == keys
+    assert await listed(store, "none/") == []
+
+
+async def test_a_listing_names_the_etag_that_open_names(store: ObjectStore) -> None:
+    await store.publish(await stage(store, b"x"))
+    [one] = [one async for one in store.list(S3Location("bucket", "results/"))]
+    async with store.open(PLACE) as opened:
+        assert one.etag == opened.etag
+
+
+async def test_a_long_listing_comes_whole(store: ObjectStore) -> None:
+    for number in range(1100):
+        await store.publish(await stage(store, b"", S3Location("bucket", f"many/{number:05}")))
+    assert [key for key, _ in await listed(store, "many/")] == [f"many/{number:05}" for number in range(1100)]
+
+
+async def test_listing_a_bucket_that_is_not_there(store: ObjectStore) -> None:
+    with pytest.raises(BucketNotFound):
+        await listed(store, "", "no-such-bucket")

@@ -1,5 +1,6 @@
 """A process engine on a temporary directory, with the stub image."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from tests.support.model_objects import ModelObjects
@@ -41,3 +42,11 @@ def spec(instance_id: str = "i-1", *, url: str | None = None, startup_timeout_s:
         model_data_timeout_s=10,
         startup_timeout_s=startup_timeout_s,
     )
+
+
+def pipeline(count: int, instance_id: str = "i-1", **last: str) -> InstanceSpec:
+    """An instance of so many stub containers; the variables are for the last one."""
+    one = spec(instance_id)
+    containers = [replace(one.containers[0], hostname=f"container-{number}") for number in range(1, count + 1)]
+    containers[-1] = replace(containers[-1], environment=last)
+    return replace(one, containers=tuple(containers))

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from tarry.core.errors import ObjectNotFound, TarryError
 from tarry.core.names import S3Location
-from tarry.ports import OpenObject, Staged
+from tarry.ports import ListedObject, OpenObject, Staged
 
 
 class ModelObjects:
@@ -31,6 +31,13 @@ class ModelObjects:
         body = self.objects[str(location)]
         etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
         yield OpenObject(content_type="application/x-tar", size=len(body), etag=etag, chunks=self._chunks(body))
+
+    async def list(self, prefix: S3Location) -> AsyncIterator[ListedObject]:
+        for uri in sorted(self.objects):
+            if uri.startswith(str(prefix)):
+                body = self.objects[uri]
+                etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+                yield ListedObject(key=S3Location.parse(uri).key, size=len(body), etag=etag)
 
     async def _chunks(self, body: bytes) -> AsyncIterator[bytes]:
         self.downloads += 1

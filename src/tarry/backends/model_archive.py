@@ -60,7 +60,7 @@ def unpack(archive: Path, destination: Path, bounds: ArchiveBounds, stop: thread
         if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENOTEMPTY):
             raise ArchiveRefused(f"Its members contradict each other: {error.strerror}.") from error
         raise
-    _seal(destination)
+    seal(destination)
 
 
 def _open_tar(packed: gzip.GzipFile, bounds: ArchiveBounds) -> tarfile.TarFile:
@@ -153,7 +153,7 @@ def _clean(name: str) -> str:
     return str(PurePosixPath(name))
 
 
-def _seal(directory: Path) -> None:
+def seal(directory: Path) -> None:
     """Make everything durable and read-only, from the inside out."""
     for folder, _, names in os.walk(directory, topdown=False):
         for name in names:

@@ -1,8 +1,8 @@
 """Every instance wants its own copy of the model in ``/opt/ml/model``, and downloading gigabytes for each would be slow.
 
-An archive is fetched and unpacked once per location and ETag, into ``<directory>/<hash>``; instances get hard links to the cached
-files, which are read-only, in directories of their own. Cached directories appear whole, by a rename, after their files are on
-disk; what a crash left under a temporary name is removed at the next start.
+An archive, an object or all objects under a prefix are fetched once per location and ETags, into ``<directory>/<hash>``;
+instances get hard links to the cached files, which are read-only, in directories of their own. Cached directories appear whole,
+by a rename, after their files are on disk; what a crash left under a temporary name is removed at the next start.
 """
 
 import asyncio
@@ -12,25 +12,40 @@ import os
 import shutil
 import threading
 import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar, cast
 from weakref import WeakValueDictionary
 
 import structlog
 
-from tarry.backends.model_archive import TOO_LARGE, ArchiveBounds, ArchiveRefused, unpack
-from tarry.core.errors import BucketNotFound, DependencyError, InvalidRequest, ModelDataError, ObjectNotFound, Throttled
+from tarry.backends.model_archive import TOO_LARGE, ArchiveBounds, ArchiveRefused, seal, unpack
+from tarry.backends.model_files import ModelFile, file_name, files_under
+from tarry.core.catalog import DataForm, ModelDataSource
+from tarry.core.errors import (
+    BucketNotFound,
+    DependencyError,
+    InvalidRequest,
+    ModelDataError,
+    ObjectNotFound,
+    TarryError,
+    Throttled,
+)
 from tarry.core.names import S3Location
 from tarry.files import sync
-from tarry.ports import ObjectStore, OpenObject
+from tarry.ports import ListedObject, ObjectStore, OpenObject
 
 log = structlog.get_logger(__name__)
 
+E = TypeVar("E", bound=BaseException)
+
 _TEMPORARY = ".new-"
+_DOWNLOADS_MAX = 4
 _WRITE_BYTES = 1024 * 1024
 
 
 class ModelData:
-    """Fetches model archives, keeps them unpacked, and lays them out for instances."""
+    """Fetches model data, keeps them as files, and lays them out for instances."""
 
     def __init__(self, objects: ObjectStore, directory: Path, bounds: ArchiveBounds | None = None) -> None:
         """``directory`` is the cache; it belongs to this server alone."""
@@ -47,18 +62,19 @@ class ModelData:
         for left in self._directory.glob(f"{_TEMPORARY}*"):
             await asyncio.to_thread(shutil.rmtree, left)
 
-    async def lay_out(self, url: str | None, destination: Path, *, timeout_s: float) -> None:
-        """Make ``destination`` a new directory with the model's files; empty without a URL (the image brings the model).
+    async def lay_out(self, source: ModelDataSource | None, destination: Path, *, timeout_s: float) -> None:
+        """Make ``destination`` a new directory with the model's files; empty without a source (the image brings the model).
 
-        Errors: ModelDataError in AWS's words; it says whether the archive is missing, damaged, too large or slow. Cancelling
+        Errors: ModelDataError in AWS's words; it says whether the data are missing, damaged, too large or slow. Cancelling
         leaves nothing in the cache; the destination is the caller's to remove.
         """
-        if url is None:
+        if source is None:
             destination.mkdir(parents=True)
             return
+        url = source.s3_uri
         try:
             async with asyncio.timeout(timeout_s):
-                cached = await self._cached(url)
+                cached = await self._cached(source)
                 await asyncio.to_thread(_link_tree, cached, destination)
         except TimeoutError as error:
             raise ModelDataError(
@@ -68,52 +84,108 @@ class ModelData:
         except OSError as error:
             raise ModelDataError(f'Failed to store model data archive from URL "{url}". {error.strerror}.') from error
 
-    async def _cached(self, url: str) -> Path:
+    async def _cached(self, source: ModelDataSource) -> Path:
+        url = source.s3_uri
         try:
             location = S3Location.parse(url)
-            async with self._objects.open(location) as archive:
-                key = hashlib.sha256(f"{location}\n{archive.etag}\n{archive.size}".encode()).hexdigest()[:32]
-                async with self._locks.setdefault(key, asyncio.Lock()):
-                    if not (self._directory / key).exists():
-                        await self._fetch(url, archive, self._directory / key)
+            if source.form is DataForm.PREFIX:
+                return await self._cached_prefix(url, location)
+            return await self._cached_object(source, location)
         except (ObjectNotFound, BucketNotFound) as error:
             raise ModelDataError(f"Could not find model data at {url}.") from error
         except InvalidRequest as error:
             raise ModelDataError(f"Could not find model data at {url}. {error}") from error
+        except ArchiveRefused as error:
+            raise _refused(url, str(error)) from error
         except ModelDataError:
             raise
         except (DependencyError, Throttled) as error:
             raise ModelDataError(f'Failed to download model data archive from URL "{url}". {error}') from error
-        return self._directory / key
 
-    async def _fetch(self, url: str, archive: OpenObject, cached: Path) -> None:
-        if archive.size > self._bounds.archive_bytes_max:
-            raise _refused(url, TOO_LARGE)
-        log.info("fetching model data", url=url, size=archive.size)
-        work = self._directory / f"{_TEMPORARY}{uuid.uuid4().hex}"
-        work.mkdir()
+    async def _cached_object(self, source: ModelDataSource, location: S3Location) -> Path:
+        async with self._objects.open(location) as opened:
+            if source.etag is not None and source.etag.strip('"') != opened.etag:
+                raise ModelDataError(
+                    f"Could not find model data at {source.s3_uri} with ETag {source.etag}: the object there has {opened.etag}."
+                )
+
+            async def fill(work: Path) -> None:
+                if source.form is DataForm.OBJECT:
+                    (work / "model").mkdir()
+                    await self._download(opened, work / "model" / file_name(location.key), self._bounds.unpacked_bytes_max)
+                    await asyncio.to_thread(seal, work / "model")
+                else:
+                    await self._download(opened, work / "archive", self._bounds.archive_bytes_max)
+                    await self._unpack(work / "archive", work / "model")
+
+            return await self._entry(f"{source.form}\n{location}\n{opened.etag}\n{opened.size}", source.s3_uri, fill)
+
+    async def _cached_prefix(self, url: str, location: S3Location) -> Path:
+        """The listing is the identity: the same keys with the same ETags are the same model."""
+        listed = [one async for one in _at_most(self._objects.list(location), self._bounds.members_max)]
+        files = files_under(location.key, listed, self._bounds)
+        if not files:
+            raise ObjectNotFound(f"There is no object under {location}.")
+
+        async def fill(work: Path) -> None:
+            (work / "model").mkdir()
+            gate = asyncio.Semaphore(_DOWNLOADS_MAX)
+            async with asyncio.TaskGroup() as group:
+                for file in files:
+                    await gate.acquire()
+                    task = group.create_task(self._fetch_file(location.bucket, file, work / "model"))
+                    task.add_done_callback(lambda _: gate.release())
+            await asyncio.to_thread(seal, work / "model")
+
+        identity = "\n".join(f"{one.listed.etag} {one.listed.size} {one.listed.key}" for one in files)
         try:
-            await self._download(url, archive, work / "archive")
-            await self._unpack(url, work / "archive", work / "model")
-            (work / "model").rename(cached)
-            await asyncio.to_thread(sync, self._directory)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+            return await self._entry(f"Prefix\n{location}\n{identity}", url, fill)
+        except* TarryError as group:
+            raise _first(group) from group
+        except* OSError as group:
+            raise _first(group) from group
 
-    async def _download(self, url: str, archive: OpenObject, file: Path) -> None:
+    async def _fetch_file(self, bucket: str, file: ModelFile, model: Path) -> None:
+        target = model / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        async with self._objects.open(S3Location(bucket, file.listed.key)) as opened:
+            if opened.etag != file.listed.etag:
+                raise ModelDataError(f"The object s3://{bucket}/{file.listed.key} changed while the model was being downloaded.")
+            await self._download(opened, target, file.listed.size)
+
+    async def _entry(self, identity: str, url: str, fill: Callable[[Path], Awaitable[None]]) -> Path:
+        """The cached directory of this identity; ``fill`` makes ``model`` in a work directory where there is none yet."""
+        key = hashlib.sha256(identity.encode()).hexdigest()[:32]
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            cached = self._directory / key
+            if not cached.exists():
+                log.info("fetching model data", url=url)
+                work = self._directory / f"{_TEMPORARY}{uuid.uuid4().hex}"
+                work.mkdir()
+                try:
+                    await fill(work)
+                    (work / "model").rename(cached)
+                    await asyncio.to_thread(sync, self._directory)
+                finally:
+                    shutil.rmtree(work, ignore_errors=True)
+            return cached
+
+    async def _download(self, opened: OpenObject, file: Path, bytes_max: int) -> None:
+        if opened.size > bytes_max:
+            raise ArchiveRefused(TOO_LARGE)
         written, pending = 0, bytearray()
         with file.open("wb") as target:
-            async for chunk in archive.chunks:
+            async for chunk in opened.chunks:
                 pending += chunk
                 written += len(chunk)
-                if written > self._bounds.archive_bytes_max:
-                    raise _refused(url, TOO_LARGE)
+                if written > bytes_max:
+                    raise ArchiveRefused(TOO_LARGE)
                 if len(pending) >= _WRITE_BYTES:
                     await asyncio.to_thread(target.write, bytes(pending))
                     pending.clear()
             await asyncio.to_thread(target.write, bytes(pending))
 
-    async def _unpack(self, url: str, archive: Path, model: Path) -> None:
+    async def _unpack(self, archive: Path, model: Path) -> None:
         """In a thread; a cancel waits until the thread has noticed, since its directory is removed afterwards."""
         stop = threading.Event()
         thread = asyncio.create_task(asyncio.to_thread(unpack, archive, model, self._bounds, stop))
@@ -125,8 +197,24 @@ class ModelData:
             with contextlib.suppress(ArchiveRefused, OSError):
                 thread.result()
             raise
-        except ArchiveRefused as error:
-            raise _refused(url, str(error)) from error
+
+
+async def _at_most(listed: AsyncIterator[ListedObject], count_max: int) -> AsyncIterator[ListedObject]:
+    """The listing up to a bound, so that a whole bucket does not end up in memory."""
+    count = 0
+    async for one in listed:
+        count += 1
+        if count > count_max:
+            raise ArchiveRefused(TOO_LARGE)
+        yield one
+
+
+def _first(group: BaseExceptionGroup[E]) -> E:
+    """One of the errors of a group: all downloads of a model fail together, and one reason is told."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return cast("E", error)
 
 
 def _refused(url: str, reason: str) -> ModelDataError:

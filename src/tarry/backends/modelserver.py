@@ -79,7 +79,9 @@ class HttpModelServer:
         try:
             _check(response)
             content_type = response.headers.get("Content-Type", "application/octet-stream")
-            yield ModelResponse(status=response.status, content_type=content_type, chunks=_chunks(response, timeout_s))
+            yield ModelResponse(
+                status=response.status, content_type=content_type, size=_size(response), chunks=_chunks(response, timeout_s)
+            )
         finally:
             if response.content.at_eof():
                 response.release()
@@ -133,6 +135,12 @@ def _check(response: aiohttp.ClientResponse) -> None:
     chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
     if not chunked and "Content-Length" not in response.headers and response.status not in _WITHOUT_BODY:
         raise ModelResponseInvalid(_NO_LENGTH)
+
+
+def _size(response: aiohttp.ClientResponse) -> int | None:
+    if "chunked" in response.headers.get("Transfer-Encoding", "").lower():
+        return None
+    return response.content_length
 
 
 async def _chunks(response: aiohttp.ClientResponse, timeout_s: float) -> AsyncIterator[bytes]:

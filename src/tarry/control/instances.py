@@ -61,17 +61,24 @@ def instance_spec(endpoint: Endpoint, deployment: Deployment, instance: Instance
                 instance_id=instance.id,
                 endpoint_name=endpoint.name,
                 variant_name=instance.variant_name,
-                containers=tuple(_container_spec(container) for container in deployed.model.containers),
+                containers=_container_specs(deployed.model.containers),
                 model_data_timeout_s=deployed.variant.model_data_timeout_s,
                 startup_timeout_s=deployed.variant.startup_timeout_s,
             )
     raise Bug(f"Deployment {deployment.id} has no variant {instance.variant_name!r}.")
 
 
-def _container_spec(container: Container) -> ContainerSpec:
+def _container_specs(containers: Sequence[Container]) -> tuple[ContainerSpec, ...]:
+    if len(containers) == 1:
+        return (_container_spec(containers[0], None),)
+    # AWS: a container without a name gets one by its position (ContainerDefinition, API reference); OURS: this one.
+    return tuple(_container_spec(one, one.hostname or f"container-{number}") for number, one in enumerate(containers, 1))
+
+
+def _container_spec(container: Container, hostname: str | None) -> ContainerSpec:
     return ContainerSpec(
         image=container.image,
-        hostname=container.hostname,
+        hostname=hostname,
         model_data=container.model_data,
         additional_model_data=container.additional_model_data,
         environment=container.environment,

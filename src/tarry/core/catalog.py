@@ -29,6 +29,8 @@ class ModelDataSource:
 
     s3_uri: str
     form: DataForm = DataForm.ARCHIVE
+    etag: str | None = None
+    """Of the one object: another one there fails the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

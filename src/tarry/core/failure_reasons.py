@@ -11,12 +11,12 @@ from tarry.core.notifications import iso_millis
 _SEE_LOGS = "See the SageMaker Endpoint logs in your account for more information."
 
 
-def container_error(status: int) -> str:
-    """The container answered with a status outside 2xx."""
+def container_error(status: int, where: str | None = None) -> str:
+    """The container answered with a status outside 2xx. ``where`` is which one, in a pipeline."""
     # AWS: the 5xx wording is quoted in awsdocs/amazon-sagemaker-developer-guide#203 and in awslabs/osml-model-runner.
     # OURS: 4xx and the rest follow its pattern.
     kind = "server" if status >= 500 else "client"
-    return f"ClientError: Received {kind} error ({status}) from model. {_SEE_LOGS}"
+    return f"ClientError: Received {kind} error ({status}) from {_model(where)}. {_SEE_LOGS}"
 
 
 def input_missing(location: str) -> str:
@@ -29,17 +29,17 @@ def input_unreadable(detail: str) -> str:
     return f"InternalError: The input object cannot be read: {detail} Upload it again."
 
 
-def timed_out(timeout_s: int) -> str:
+def timed_out(timeout_s: int, where: str | None = None) -> str:
     """OURS: the container did not answer in InvocationTimeoutSeconds."""
     return (
-        f"ClientError: The model did not answer within {timeout_s} seconds (InvocationTimeoutSeconds). {_SEE_LOGS} "
+        f"ClientError: The {_model(where)} did not answer within {timeout_s} seconds (InvocationTimeoutSeconds). {_SEE_LOGS} "
         "Raise InvocationTimeoutSeconds (at most 3600), or the model server's own time limits."
     )
 
 
-def broken_answer(detail: str) -> str:
+def broken_answer(detail: str, where: str | None = None) -> str:
     """OURS: the container's answer breaks the contract, or the connection broke while the container lives on."""
-    return f"ClientError: The model's answer could not be used: {detail} {_SEE_LOGS}"
+    return f"ClientError: The answer of the {_model(where)} could not be used: {detail} {_SEE_LOGS}"
 
 
 def upload_failed(location: str, detail: str) -> str:
@@ -68,6 +68,10 @@ def expired(invocation: Invocation) -> str:
 def endpoint_deleted(endpoint_name: str) -> str:
     """OURS: AWS drops such requests without a word."""
     return f"ClientError: Endpoint {endpoint_name} was deleted before this request had been processed (endpoint deleted)."
+
+
+def _model(where: str | None) -> str:
+    return "model" if where is None else f"model ({where})"
 
 
 def failure_document(invocation: Invocation, reason: str, *, attempts: int, ended_at_us: int) -> bytes:

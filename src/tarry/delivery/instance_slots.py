@@ -105,7 +105,8 @@ class InstanceSlots:
         if not self.accepting or self._clock.monotonic() < self._paused_until:
             return False
         if self._suspect:
-            self._suspect = not await self._models.ping(self.instance.addresses[0] if self.instance.addresses else "")
+            healthy = [await self._models.ping(address) for address in self.instance.addresses]
+            self._suspect = not healthy or not all(healthy)
         return not self._suspect
 
     def _start(self, claim: Claim) -> asyncio.Task[Attempted]:

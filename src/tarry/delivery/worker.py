@@ -29,6 +29,7 @@ from tarry.core.errors import (
 from tarry.core.instance import Instance
 from tarry.core.invocation import Invocation, InvocationState
 from tarry.core.names import S3Location
+from tarry.delivery.pipeline import Pipeline
 from tarry.delivery.settlement import Settlement
 from tarry.ports import Claim, Clock, InvocationQueue, ModelRequest, ModelResponse, ModelServer, ObjectStore, Staged
 
@@ -95,6 +96,7 @@ class Worker:
 
     async def _attempt(self, claim: Claim, instance: Instance) -> Attempted:
         invocation = claim.invocation
+        pipeline = Pipeline(self._models, self._clock, instance)
         try:
             async with AsyncExitStack() as stack:
                 try:
@@ -105,46 +107,49 @@ class Worker:
                 except ObjectDamaged as error:
                     await self._settlement.fail(claim, failure_reasons.input_unreadable(str(error)))
                     return Attempted.SETTLED
-                address = instance.addresses[0] if instance.addresses else ""
-                response = await stack.enter_async_context(
-                    self._models.invoke(address, request, timeout_s=float(invocation.timeout_s))
-                )
-                succeeded = 200 <= response.status < 300
-                staged = await self._stage(claim, response, failed=not succeeded)
+                response = await stack.enter_async_context(pipeline.invoke(request, timeout_s=float(invocation.timeout_s)))
+                staged = await self._stage(claim, response, pipeline.where)
         except ModelServerTimeout:
-            await self._settlement.fail(claim, failure_reasons.timed_out(invocation.timeout_s))
+            await self._settlement.fail(claim, failure_reasons.timed_out(invocation.timeout_s, pipeline.where))
             return Attempted.SETTLED
         except ModelResponseInvalid as error:
-            await self._settlement.fail(claim, failure_reasons.broken_answer(str(error)))
+            await self._settlement.fail(claim, failure_reasons.broken_answer(str(error), pipeline.where))
             return Attempted.SETTLED
         except ModelServerUnreachable as error:
-            return await self._unreachable(claim, instance, error)
-        if staged is None:
-            return Attempted.SETTLED
-        if succeeded:
-            await self._settlement.settle(claim, staged, InvocationState.COMPLETED, status=response.status)
-        else:
-            reason = failure_reasons.container_error(response.status)
-            await self._settlement.settle(claim, staged, InvocationState.FAILED, reason=reason, status=response.status)
+            return await self._unreachable(claim, instance, pipeline, error)
+        if staged is not None:
+            await self._settle(claim, staged, response.status, pipeline.where)
         return Attempted.SETTLED
 
-    async def _stage(self, claim: Claim, response: ModelResponse, *, failed: bool) -> Staged | None:
+    async def _settle(self, claim: Claim, staged: Staged, status: int, where: str | None) -> None:
+        if _succeeded(status):
+            await self._settlement.settle(claim, staged, InvocationState.COMPLETED, status=status)
+        else:
+            reason = failure_reasons.container_error(status, where)
+            await self._settlement.settle(claim, staged, InvocationState.FAILED, reason=reason, status=status)
+
+    async def _stage(self, claim: Claim, response: ModelResponse, where: str | None) -> Staged | None:
         """Stage the answer; None where it has nowhere to go and the invocation has been failed for that."""
         invocation = claim.invocation
+        failed = not _succeeded(response.status)
         try:
             return await self._settlement.stage_answer(invocation, response.content_type, response.chunks, failed=failed)
         except (BucketNotFound, ObjectRefused) as error:
             place = invocation.failure_location if failed else invocation.output_location
             reason = (
-                failure_reasons.container_error(response.status) if failed else failure_reasons.upload_failed(place, str(error))
+                failure_reasons.container_error(response.status, where)
+                if failed
+                else failure_reasons.upload_failed(place, str(error))
             )
             await self._settlement.fail(claim, reason)
             return None
 
-    async def _unreachable(self, claim: Claim, instance: Instance, error: ModelServerUnreachable) -> Attempted:
+    async def _unreachable(
+        self, claim: Claim, instance: Instance, pipeline: Pipeline, error: ModelServerUnreachable
+    ) -> Attempted:
         """The connection broke. A container that still answers /ping broke it itself; otherwise the instance died."""
-        if await self._models.ping(instance.addresses[0] if instance.addresses else ""):
-            await self._settlement.fail(claim, failure_reasons.broken_answer(str(error)))
+        if await self._models.ping(pipeline.address):
+            await self._settlement.fail(claim, failure_reasons.broken_answer(str(error), pipeline.where))
             return Attempted.SETTLED
         log.warning("the instance died under a request", instance_id=instance.id, invocation_id=claim.invocation.id)
         await self._queue.release(claim.lease, lost=True)
@@ -159,6 +164,10 @@ class Worker:
         async with self._objects.open(S3Location.parse(invocation.input_location or "")) as source:
             # AWS: ContentType left out means the input object's own; the SDK's AsyncPredictor depends on it.
             yield ModelRequest(headers=_headers(invocation, source.content_type), size=source.size, chunks=source.chunks)
+
+
+def _succeeded(status: int) -> bool:
+    return 200 <= status < 300
 
 
 def _headers(invocation: Invocation, object_content_type: str | None) -> Mapping[str, str]:

@@ -17,7 +17,7 @@ from tarry.ports.instances import (
     ModelServer,
 )
 from tarry.ports.notifications import Notifier, Outbox, Outgoing
-from tarry.ports.objects import ObjectStore, OpenObject, Staged
+from tarry.ports.objects import ListedObject, ObjectStore, OpenObject, Staged
 from tarry.ports.queue import Claim, Decision, InvocationQueue, Lease, Overdue, Reaped
 from tarry.ports.store import Add, Change, E, Entity, Page, PageQuery, Remove, Replace, SortBy, Store
 from tarry.ports.system import (
@@ -55,6 +55,7 @@ __all__ = [
     "InvocationQueue",
     "Keyring",
     "Lease",
+    "ListedObject",
     "Listener",
     "Metrics",
     "ModelRequest",

@@ -87,11 +87,12 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelResponse:
-    """The container's answer; its bytes stream through ``chunks``."""
+    """The container's answer; its bytes stream through ``chunks``. ``size`` in bytes, None where the container does not say."""
 
     status: int
     content_type: str
     chunks: AsyncIterator[bytes]
+    size: int | None = None
 
 
 class ModelServer(Protocol):

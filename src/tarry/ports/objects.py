@@ -32,6 +32,15 @@ class Staged:
     handle: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedObject:
+    """An object in a listing. ``size`` in bytes."""
+
+    key: str
+    size: int
+    etag: str
+
+
 class ObjectStore(Protocol):
     """S3 as delivery and engines need it: read inputs, and write results that appear whole or not at all."""
 
@@ -40,6 +49,13 @@ class ObjectStore(Protocol):
 
         Errors: ObjectNotFound (also for a key that no object can have), BucketNotFound, Throttled; ObjectDamaged, from
         ``chunks`` too.
+        """
+        ...
+
+    def list(self, prefix: S3Location) -> AsyncIterator[ListedObject]:
+        """All objects whose keys begin with the prefix's, in the order of their keys' UTF-8 bytes; read in pages.
+
+        Each object that is there all the time comes once, whatever is written meanwhile. Errors: BucketNotFound, Throttled.
         """
         ...
 

@@ -16,6 +16,7 @@ class FakeAnswer:
     status: int = 200
     content_type: str = "application/octet-stream"
     body: bytes = b""
+    chunked: bool = False
     error: Exception | None = None
 
 
@@ -36,6 +37,8 @@ class FakeModelServer:
     closed: set[str] = field(default_factory=set)
     unhealthy: set[str] = field(default_factory=set)
     requests: list[ModelRequest] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    """The addresses of the requests, in order."""
     in_flight: int = 0
     in_flight_max: int = 0
 
@@ -49,11 +52,13 @@ class FakeModelServer:
         if address in self.closed:
             raise ModelServerUnreachable("The model server takes no connections.")
         self.requests.append(request)
+        self.asked.append(address)
         self.in_flight += 1
         self.in_flight_max = max(self.in_flight_max, self.in_flight)
         try:
             answer = await self._answer(request, timeout_s)
-            yield ModelResponse(status=answer.status, content_type=answer.content_type, chunks=_chunks(answer))
+            size = None if answer.chunked else len(answer.body)
+            yield ModelResponse(status=answer.status, content_type=answer.content_type, size=size, chunks=_chunks(answer))
         finally:
             self.in_flight -= 1
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tarry.core.errors import BucketNotFound, Bug, ObjectDamaged, ObjectNotFound, ObjectRefused, TarryError
 from tarry.core.invocation import INLINE_BYTES_MAX
 from tarry.core.names import S3Location
-from tarry.ports import OpenObject, Staged
+from tarry.ports import ListedObject, OpenObject, Staged
 
 _KEY_BYTES_MAX = 1024
 
@@ -51,6 +51,14 @@ class FakeObjectStore:
         location = S3Location.parse(uri)
         return self.buckets.get(location.bucket, {}).get(location.key)
 
+    async def list(self, prefix: S3Location) -> AsyncIterator[ListedObject]:
+        """See ports.ObjectStore."""
+        keys = sorted((key for key in self._bucket(prefix) if key.startswith(prefix.key)), key=lambda key: key.encode())
+        for key in keys:
+            found = self._bucket(prefix).get(key)
+            if found is not None:
+                yield ListedObject(key=key, size=len(found.body), etag=_etag(found.body))
+
     @asynccontextmanager
     async def open(self, location: S3Location) -> AsyncIterator[OpenObject]:
         """See ports.ObjectStore."""
@@ -62,7 +70,7 @@ class FakeObjectStore:
         yield OpenObject(
             content_type=found.content_type,
             size=len(found.body),
-            etag=hashlib.md5(found.body, usedforsecurity=False).hexdigest(),
+            etag=_etag(found.body),
             chunks=_chunks(found.body),
         )
 
@@ -114,6 +122,10 @@ class FakeObjectStore:
     def _new_handle(self) -> str:
         self._count += 1
         return f"staged-{self._count}"
+
+
+def _etag(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
 def _check_key(location: S3Location) -> None:

@@ -7,6 +7,7 @@ from tests.support.model_objects import ModelObjects, archive_of
 
 from tarry.backends.model_archive import ArchiveBounds
 from tarry.backends.model_data import ModelData
+from tarry.core.catalog import DataForm, ModelDataSource
 from tarry.core.errors import ModelDataError, ObjectDamaged, ObjectNotFound, TarryError, Throttled
 
 URL = "s3://bucket/a/model.tar.gz"
@@ -25,13 +26,13 @@ async def test_one_download_serves_many_instances(tmp_path: Path) -> None:
     objects = ModelObjects({URL: archive_of({"model": b"1", "code/x.py": b"2"})})
     data = ModelData(objects, tmp_path / "models")
     await data.start()
-    await asyncio.gather(*(data.lay_out(URL, tmp_path / f"i{n}/model", timeout_s=10) for n in range(3)))
+    await asyncio.gather(*(data.lay_out(ModelDataSource(s3_uri=URL), tmp_path / f"i{n}/model", timeout_s=10) for n in range(3)))
     assert objects.downloads == 1
     for n in range(3):
         assert (tmp_path / f"i{n}/model/model").read_bytes() == b"1"
         (tmp_path / f"i{n}/model/code/own").touch()  # a new file is the instance's own
     assert len(cached(tmp_path / "models")) == 1
-    await ModelData(objects, tmp_path / "models").lay_out(URL, tmp_path / "i4/model", timeout_s=10)
+    await ModelData(objects, tmp_path / "models").lay_out(ModelDataSource(s3_uri=URL), tmp_path / "i4/model", timeout_s=10)
     assert objects.downloads == 1
     assert not (tmp_path / "i4/model/code/own").exists()
 
@@ -40,9 +41,9 @@ async def test_another_object_at_the_same_place_is_another_model(tmp_path: Path)
     objects = ModelObjects({URL: archive_of({"model": b"1"})})
     data = ModelData(objects, tmp_path / "models")
     await data.start()
-    await data.lay_out(URL, tmp_path / "i1/model", timeout_s=10)
+    await data.lay_out(ModelDataSource(s3_uri=URL), tmp_path / "i1/model", timeout_s=10)
     objects.objects[URL] = archive_of({"model": b"2"})
-    await data.lay_out(URL, tmp_path / "i2/model", timeout_s=10)
+    await data.lay_out(ModelDataSource(s3_uri=URL), tmp_path / "i2/model", timeout_s=10)
     assert (tmp_path / "i2/model/model").read_bytes() == b"2"
     assert (tmp_path / "i1/model/model").read_bytes() == b"1"
 
@@ -65,7 +66,7 @@ async def test_failures_are_told_in_awss_words_and_leave_nothing(tmp_path: Path,
     data = ModelData(ModelObjects({URL: archive}), tmp_path / "models", ArchiveBounds(archive_bytes_max=5000))
     await data.start()
     with pytest.raises(ModelDataError, match=message):
-        await data.lay_out(url, tmp_path / "i/model", timeout_s=10)
+        await data.lay_out(ModelDataSource(s3_uri=url), tmp_path / "i/model", timeout_s=10)
     assert cached(tmp_path / "models") == []
 
 
@@ -77,7 +78,7 @@ async def test_errors_of_the_store_become_model_data_errors(tmp_path: Path, erro
     data = ModelData(objects, tmp_path / "models")
     await data.start()
     with pytest.raises(ModelDataError, match=URL):
-        await data.lay_out(URL, tmp_path / "i/model", timeout_s=10)
+        await data.lay_out(ModelDataSource(s3_uri=URL), tmp_path / "i/model", timeout_s=10)
     assert cached(tmp_path / "models") == []
 
 
@@ -87,17 +88,17 @@ async def test_a_slow_download_ends_at_its_time_limit(tmp_path: Path) -> None:
     data = ModelData(objects, tmp_path / "models")
     await data.start()
     with pytest.raises(ModelDataError, match="ModelDataDownloadTimeoutInSeconds"):
-        await data.lay_out(URL, tmp_path / "i/model", timeout_s=0.05)
+        await data.lay_out(ModelDataSource(s3_uri=URL), tmp_path / "i/model", timeout_s=0.05)
     assert cached(tmp_path / "models") == []
     objects.stuck = False
-    await data.lay_out(URL, tmp_path / "i/model", timeout_s=10)  # and nothing stays locked
+    await data.lay_out(ModelDataSource(s3_uri=URL), tmp_path / "i/model", timeout_s=10)  # and nothing stays locked
 
 
 async def test_what_a_crash_left_is_removed_at_start(tmp_path: Path) -> None:
     objects = ModelObjects({URL: archive_of({"model": b"1"})})
     data = ModelData(objects, tmp_path / "models")
     await data.start()
-    await data.lay_out(URL, tmp_path / "i/model", timeout_s=10)
+    await data.lay_out(ModelDataSource(s3_uri=URL), tmp_path / "i/model", timeout_s=10)
     before = cached(tmp_path / "models")
     (tmp_path / "models/.new-abc").mkdir()
     (tmp_path / "models/.new-abc/archive").write_bytes(b"half")
@@ -111,7 +112,110 @@ async def test_no_lock_outlives_its_users(tmp_path: Path) -> None:
     await data.start()
     for url in (URL, "s3://bucket/good"):
         await asyncio.gather(
-            *(data.lay_out(url, tmp_path / f"{url[-1]}{n}", timeout_s=10) for n in range(3)), return_exceptions=True
+            *(data.lay_out(ModelDataSource(s3_uri=url), tmp_path / f"{url[-1]}{n}", timeout_s=10) for n in range(3)),
+            return_exceptions=True,
         )
     gc.collect()  # a frame may be kept by the traceback of its error
     assert not data._locks
+
+
+# ------------------------------------------------------------------------------------------------------------- no archive
+
+PREFIX = ModelDataSource(s3_uri="s3://bucket/models/a/", form=DataForm.PREFIX)
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+async def test_an_object_becomes_a_file_of_its_last_name(tmp_path: Path) -> None:
+    objects = ModelObjects({"s3://bucket/a/b/weights.bin": b"1"})
+    source = ModelDataSource(s3_uri="s3://bucket/a/b/weights.bin", form=DataForm.OBJECT)
+    data = ModelData(objects, tmp_path / "models")
+    await data.start()
+    await data.lay_out(source, tmp_path / "i", timeout_s=10)
+    assert tree(tmp_path / "i") == {"weights.bin": b"1"}
+
+
+async def test_objects_under_a_prefix_become_a_tree(tmp_path: Path) -> None:
+    under = {"model.json": b"1", "code/inference.py": b"2" * 5000, "ü/é f": b"", "folder/": b""}
+    objects = ModelObjects(
+        {f"s3://bucket/models/a/{name}": body for name, body in under.items()} | {"s3://bucket/models/ab": b"x"}
+    )
+    data = ModelData(objects, tmp_path / "models")
+    await data.start()
+    await data.lay_out(PREFIX, tmp_path / "i", timeout_s=10)
+    del under["folder/"]
+    assert tree(tmp_path / "i") == under
+    assert (tmp_path / "i/model.json").stat().st_mode & 0o777 == 0o444
+    downloads = objects.downloads
+    await data.lay_out(PREFIX, tmp_path / "i2", timeout_s=10)
+    assert objects.downloads == downloads
+    objects.objects["s3://bucket/models/a/model.json"] = b"new"
+    await data.lay_out(PREFIX, tmp_path / "i3", timeout_s=10)
+    assert (tmp_path / "i3/model.json").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["../up"], "cannot be the name of a file"),
+        (["a/../../up"], "cannot be the name of a file"),
+        (["/etc/passwd"], "cannot be the name of a file"),
+        (["a//b"], "cannot be the name of a file"),
+        (["./a"], "cannot be the name of a file"),
+        (["nul\0"], "cannot be the name of a file"),
+        ([" "], "cannot be the name of a file"),
+        (["x" * 256], "cannot be the name of a file"),
+        (["/".join(["d" * 200] * 20)], "cannot be the name of a file"),
+        (["a", "a/b"], "a file and a directory"),
+        ([], "Could not find model data"),
+        (["folder/"], "Could not find model data"),
+        ([f"f{n}" for n in range(6)], "too large"),
+    ],
+)
+async def test_what_cannot_be_a_tree_is_refused(tmp_path: Path, names: list[str], words: str) -> None:
+    objects = ModelObjects({f"s3://bucket/models/a/{name}": b"" if name.endswith("/") else b"x" for name in names})
+    data = ModelData(objects, tmp_path / "models", ArchiveBounds(members_max=5))
+    await data.start()
+    with pytest.raises(ModelDataError, match=words):
+        await data.lay_out(PREFIX, tmp_path / "i", timeout_s=10)
+    assert cached(tmp_path / "models") == []
+    assert not (tmp_path / "up").exists()
+
+
+async def test_more_bytes_than_allowed_are_refused_before_any_is_fetched(tmp_path: Path) -> None:
+    objects = ModelObjects({f"s3://bucket/models/a/{n}": b"x" * 60 for n in range(2)})
+    data = ModelData(objects, tmp_path / "models", ArchiveBounds(unpacked_bytes_max=100))
+    await data.start()
+    with pytest.raises(ModelDataError, match="too large"):
+        await data.lay_out(PREFIX, tmp_path / "i", timeout_s=10)
+    assert objects.downloads == 0
+
+
+async def test_one_failed_download_fails_the_whole_and_leaves_nothing(tmp_path: Path) -> None:
+    objects = ModelObjects({f"s3://bucket/models/a/{n}": b"x" for n in range(9)})
+    objects.chunk_error = ObjectDamaged("The file is missing.")
+    data = ModelData(objects, tmp_path / "models")
+    await data.start()
+    with pytest.raises(ModelDataError, match="The file is missing"):
+        await data.lay_out(PREFIX, tmp_path / "i", timeout_s=10)
+    assert cached(tmp_path / "models") == []
+
+
+async def test_an_object_with_another_etag_is_refused(tmp_path: Path) -> None:
+    objects = ModelObjects({URL: archive_of({"model": b"1"})})
+    with pytest.raises(ModelDataError, match="with ETag abc"):
+        await ModelData(objects, tmp_path / "models").lay_out(
+            ModelDataSource(s3_uri=URL, etag="abc"), tmp_path / "i", timeout_s=10
+        )
+
+
+async def test_a_slow_prefix_ends_at_the_time_limit(tmp_path: Path) -> None:
+    objects = ModelObjects({f"s3://bucket/models/a/{n}": b"x" for n in range(9)})
+    objects.stuck = True
+    data = ModelData(objects, tmp_path / "models")
+    await data.start()
+    with pytest.raises(ModelDataError, match="ModelDataDownloadTimeoutInSeconds"):
+        await data.lay_out(PREFIX, tmp_path / "i", timeout_s=0.05)
+    assert cached(tmp_path / "models") == []

@@ -8,56 +8,25 @@ this data directory, lets the next start find what still survived. Nothing witho
 
 import asyncio
 import contextlib
-import os
 import secrets
 import shutil
-import signal
-import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
 from tarry.backends.engines.addresses import PortRange
+from tarry.backends.engines.containers import Containers, Place, Running
 from tarry.backends.engines.logs import InstanceLogs
-from tarry.backends.engines.processes import (
-    LAUNCHER,
-    TOKEN_VARIABLE,
-    end_carriers,
-    gone,
-    listener_is_ours,
-    send,
-    tree,
-)
-from tarry.backends.images import ImageCatalogue, PreparedImage
+from tarry.backends.engines.processes import end_carriers
+from tarry.backends.images import ImageCatalogue
 from tarry.backends.model_data import ModelData
 from tarry.core.errors import InstanceStartError
 from tarry.files import write_file
-from tarry.ports import EngineStatus, InstanceSpec
+from tarry.ports import ContainerSpec, EngineStatus, InstanceSpec
 
 log = structlog.get_logger(__name__)
-
-_PORT_TRIES = 5
-_LISTEN_POLL_FIRST_S, _LISTEN_POLL_MAX_S = 0.02, 0.25
-_KILLED_WITHIN_S = 5.0
-_BLAME_LINES = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Running:
-    """One instance whose process has been started."""
-
-    spec: InstanceSpec
-    process: asyncio.subprocess.Process
-    port: int
-    token: str
-    watch: "asyncio.Task[None]"
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
 
 class ProcessEngine:
@@ -68,12 +37,11 @@ class ProcessEngine:
         self._directory = directory
         self._images = images
         self._model_data = model_data
-        self._ports = ports
-        self._region = region
         self._logs = InstanceLogs(directory / "logs")
+        self._containers = Containers(ports, self._logs, region)
         self._token = ""
         self._starting: dict[str, asyncio.Task[tuple[str, ...]]] = {}
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, tuple[Running, ...]] = {}
 
     async def open(self) -> None:
         """End what an earlier server of this directory left running, and remove its instance directories."""
@@ -92,8 +60,8 @@ class ProcessEngine:
     async def start(self, spec: InstanceSpec) -> tuple[str, ...]:
         """See ports.Engine. Returns when the instance's own processes listen on the address, or have ended."""
         running = self._running.get(spec.instance_id)
-        if running is not None and running.process.returncode is None:
-            return (running.address,)
+        if running is not None and _exit_code(running) is None:
+            return _addresses(running)
         starting = self._starting.get(spec.instance_id)
         if starting is None:
             starting = asyncio.create_task(self._start(spec), name=f"start {spec.instance_id}")
@@ -115,13 +83,13 @@ class ProcessEngine:
             await asyncio.wait({starting})
         running = self._running.get(instance_id)
         if running is not None:
-            await self._end(running, grace_s)
-            await self._forget(running)
+            await asyncio.gather(*(self._containers.end(one, grace_s) for one in running))
+            await self._forget(instance_id)
 
     async def observe(self) -> list[EngineStatus]:
         """See ports.Engine."""
         return [
-            EngineStatus(instance_id=instance_id, addresses=(running.address,), exit_code=running.process.returncode)
+            EngineStatus(instance_id=instance_id, addresses=_addresses(running), exit_code=_exit_code(running))
             for instance_id, running in self._running.items()
         ]
 
@@ -130,129 +98,64 @@ class ProcessEngine:
         return await asyncio.to_thread(self._logs.tail, instance_id, lines)
 
     async def _start(self, spec: InstanceSpec) -> tuple[str, ...]:
+        """All containers or none: what has been started is ended again when another one cannot be."""
+        if spec.instance_id in self._running:
+            await self._clear(spec.instance_id)
+        home = self._home(spec.instance_id)
+        started: list[Running] = []
         try:
-            if (ended := self._running.get(spec.instance_id)) is not None:
-                await self._forget(ended)
-            image = await self._images.prepare(spec.containers[0].image)
-            home = self._home(spec.instance_id)
-            try:
-                _make_home(home)
-                source = spec.containers[0].model_data
-                url = None if source is None else source.s3_uri
-                await self._model_data.lay_out(url, home / "opt/ml/model", timeout_s=spec.model_data_timeout_s)
-                return (await self._launch(spec, image, home),)
-            except BaseException:
-                await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
-                raise
-        except OSError as error:
-            raise InstanceStartError(f"The instance could not be started: {error}.") from error
+            await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+            for index, container in enumerate(spec.containers):
+                place = await self._prepare(spec, container, index, home)
+                started.append(await self._containers.start(place))
+        except BaseException as error:
+            await asyncio.shield(self._undo(started, home))
+            if isinstance(error, OSError):
+                raise InstanceStartError(f"The instance could not be started: {error}.") from error
+            raise
+        self._running[spec.instance_id] = tuple(started)
+        ports = [running.port for running in started]
+        log.info("instance started", instance=spec.instance_id, endpoint=spec.endpoint_name, ports=ports)
+        return _addresses(started)
 
-    async def _launch(self, spec: InstanceSpec, image: PreparedImage, home: Path) -> str:
-        """Start the process, on another port if somebody was faster."""
-        deadline = time.monotonic() + spec.startup_timeout_s
-        for _ in range(_PORT_TRIES):
-            port = self._ports.take()
-            running = None
-            try:
-                running = await self._spawn(spec, image, home, port)
-                if await self._comes_to_listen(running, deadline):
-                    self._running[spec.instance_id] = running
-                    log.info("instance started", instance=spec.instance_id, endpoint=spec.endpoint_name, port=port)
-                    return running.address
-            finally:
-                if spec.instance_id not in self._running:
-                    if running is not None:
-                        await asyncio.shield(self._end(running, 0.0))
-                    self._ports.give_back(port)
-            log.warning("port was taken by somebody else", port=port, instance=spec.instance_id)
-        raise InstanceStartError(f"{_PORT_TRIES} ports in a row were taken by other programs while the model server started.")
+    async def _clear(self, instance_id: str) -> None:
+        """Clear away an instance one of whose containers has ended, before it is started again."""
+        await asyncio.gather(*(self._containers.end(one, 0.0) for one in self._running[instance_id]))
+        await self._forget(instance_id)
 
-    async def _spawn(self, spec: InstanceSpec, image: PreparedImage, home: Path, port: int) -> _Running:
-        token = f"{self._token}/{spec.instance_id}"
-        if bad := [
-            name for name, value in spec.containers[0].environment.items() if "\0" in name + value or "=" in name or not name
-        ]:
-            raise InstanceStartError(f"The variable {bad[0]!r} of the model's Environment cannot be handed to a process.")
-        output = self._logs.open(spec.endpoint_name, spec.variant_name, spec.instance_id)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *image.command,
-                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
-                cwd=home / "home", env=self._environment(spec, image, home, port), start_new_session=True,
-            )  # fmt: skip
-        finally:
-            os.close(output)
-        watch = asyncio.create_task(_end_orphans(process, token), name=f"watch {spec.instance_id}")
-        return _Running(spec=spec, process=process, port=port, token=token, watch=watch)
+    async def _undo(self, started: Sequence[Running], home: Path) -> None:
+        await asyncio.gather(*(self._containers.end(running, 0.0) for running in started))
+        for running in started:
+            self._containers.release(running)
+        await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
 
-    def _environment(self, spec: InstanceSpec, image: PreparedImage, home: Path, port: int) -> Mapping[str, str]:
-        """The child's variables, built from nothing: nothing of the server's own leaks, and the platform's come last."""
-        return {
-            "PATH": image.path,
-            "HOME": str(home / "home"),
-            "TMPDIR": str(home / "tmp"),
-            "LANG": "C.UTF-8",
-            **image.environment,
-            **spec.containers[0].environment,
-            "AWS_REGION": self._region,
-            "AWS_DEFAULT_REGION": self._region,
-            "SAGEMAKER_BASE_DIR": str(home / "opt/ml"),  # OURS: stands in for /opt/ml, which processes would share
-            "SAGEMAKER_BIND_TO_PORT": str(port),
-            TOKEN_VARIABLE: f"{self._token}/{spec.instance_id}",
-        }
+    async def _prepare(self, spec: InstanceSpec, container: ContainerSpec, index: int, home: Path) -> Place:
+        """The image's environment and the model data of one container. Each has a home of its own."""
+        image = await self._images.prepare(container.image)
+        place = Place(
+            instance=spec,
+            container=container,
+            image=image,
+            home=home / str(index),
+            token=f"{self._token}/{spec.instance_id}/{index}/",
+        )
+        _make_home(place.home)
+        await self._lay_out(container, place.home / "opt/ml", spec.model_data_timeout_s)
+        return place
 
-    async def _comes_to_listen(self, running: _Running, deadline: float) -> bool:
-        """Wait until the instance listens on its port, or has ended (then ``observe`` tells). False: the port is not ours.
+    async def _lay_out(self, container: ContainerSpec, base: Path, timeout_s: int) -> None:
+        """All model data of a container, within one time limit."""
+        # AWS: where channels lie: developer guide, "additional model data sources"
+        deadline = time.monotonic() + timeout_s
+        await self._model_data.lay_out(container.model_data, base / "model", timeout_s=timeout_s)
+        for channel, source in container.additional_model_data.items():
+            place = base / "additional-model-data-sources" / channel
+            await self._model_data.lay_out(source, place, timeout_s=max(deadline - time.monotonic(), 0.0))
 
-        Errors: InstanceStartError when its time to start is over.
-        """
-        pause = _LISTEN_POLL_FIRST_S
-        while True:
-            ended = running.process.returncode is not None
-            verdict = await asyncio.to_thread(_listener, running)
-            if verdict is False:
-                return False
-            if ended:
-                return not await self._blames_the_port(running)
-            if verdict:
-                return True
-            if time.monotonic() >= deadline:
-                # AWS: the sentence of the SDK's troubleshooting page; what follows it is ours.
-                variant = running.spec.variant_name
-                raise InstanceStartError(
-                    f"The primary container for production variant {variant} did not pass the ping health check. "
-                    "Please check CloudWatch logs for this endpoint. It did not listen on the port that SAGEMAKER_BIND_TO_PORT "
-                    f"names within {running.spec.startup_timeout_s} seconds."
-                )
-            # Not wait_for: on Python 3.11 it can lose a cancellation that comes together with the end of what it waits for.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await running.process.wait()
-            pause = min(pause * 1.5, _LISTEN_POLL_MAX_S)
-
-    async def _blames_the_port(self, running: _Running) -> bool:
-        tail = " ".join(await self.log_tail(running.spec.instance_id, _BLAME_LINES)).lower()
-        return "address already in use" in tail or "eaddrinuse" in tail
-
-    async def _end(self, running: _Running, grace_s: float) -> None:
-        """SIGTERM to the group, SIGKILL to the whole tree after the grace; returns when all have ended."""
-        process = running.process
-        if process.returncode is None:
-            members = await asyncio.to_thread(tree, process.pid, running.token)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            left = await gone(members, grace_s)
-            if process.returncode is None:
-                left += await asyncio.to_thread(tree, process.pid, running.token)
-            send(signal.SIGKILL, left)
-        await end_carriers(running.token, _KILLED_WITHIN_S)
-        await process.wait()
-        await running.watch
-
-    async def _forget(self, running: _Running) -> None:
-        self._running.pop(running.spec.instance_id, None)
-        self._ports.give_back(running.port)
-        await asyncio.to_thread(shutil.rmtree, self._home(running.spec.instance_id), ignore_errors=True)
+    async def _forget(self, instance_id: str) -> None:
+        for running in self._running.pop(instance_id, ()):
+            self._containers.release(running)
+        await asyncio.to_thread(shutil.rmtree, self._home(instance_id), ignore_errors=True)
 
     def _home(self, instance_id: str) -> Path:
         if not instance_id or "/" in instance_id or "\0" in instance_id or instance_id in {".", ".."}:
@@ -260,14 +163,14 @@ class ProcessEngine:
         return self._directory / "instances" / instance_id
 
 
-async def _end_orphans(process: asyncio.subprocess.Process, token: str) -> None:
-    """When an instance's first process has ended, the rest of its tree is of no use and may hold its port: end it."""
-    await process.wait()
-    await end_carriers(token, _KILLED_WITHIN_S)
+def _addresses(running: Sequence[Running]) -> tuple[str, ...]:
+    return tuple(one.address for one in running)
 
 
-def _listener(running: _Running) -> bool | None:
-    return listener_is_ours(running.port, tree(running.process.pid, running.token))
+def _exit_code(running: Sequence[Running]) -> int | None:
+    """None while all containers run."""
+    ended = [one.process.returncode for one in running if one.process.returncode is not None]
+    return ended[0] if ended else None
 
 
 def _is_cancelled() -> bool:
@@ -277,7 +180,6 @@ def _is_cancelled() -> bool:
 
 
 def _make_home(home: Path) -> None:
-    shutil.rmtree(home, ignore_errors=True)
     for part in ("home", "tmp", "opt/ml"):
         (home / part).mkdir(parents=True)
 

@@ -18,8 +18,8 @@ from tarry.embedded.buckets.buckets import Buckets
 from tarry.embedded.buckets.naming import key_bytes
 from tarry.embedded.buckets.rows import NewObject, add_garbage
 from tarry.embedded.buckets.schema import staged_blob, stored_object
-from tarry.embedded.buckets.values import ObjectHeaders
-from tarry.ports import OpenObject, Staged
+from tarry.embedded.buckets.values import ListQuery, ObjectHeaders
+from tarry.ports import ListedObject, OpenObject, Staged
 
 _KEY_CHARS_SHOWN = 100
 
@@ -45,6 +45,15 @@ class EmbeddedObjectStore:
             yield OpenObject(content_type=info.headers.content_type, size=info.size, etag=info.etag, chunks=opened.chunks())
         finally:
             await opened.aclose()
+
+    async def list(self, prefix: S3Location) -> AsyncIterator[ListedObject]:
+        """Objects under a prefix, in the order of their keys. Errors: BucketNotFound, Throttled."""
+        after: str | None = ""
+        while after is not None:
+            page = await self._buckets.list_objects(prefix.bucket, ListQuery(prefix=prefix.key, after=after))
+            for info in page.objects:
+                yield ListedObject(key=info.key, size=info.size, etag=info.etag)
+            after = page.next_after
 
     async def stage(
         self, location: S3Location, *, content_type: str, metadata: Mapping[str, str], chunks: AsyncIterator[bytes]

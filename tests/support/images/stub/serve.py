@@ -6,6 +6,7 @@ Wishes are a JSON object, merged from three places (later wins): the variable ``
 
     sleep: seconds before the answer       status: HTTP status                 content_type: of the answer
     answer: text of the answer             upper: true: upper case             big: answer of so many bytes
+    append: text after the answer          files: true: answer with {path: text} of all model data
     die: exit code, before the answer      half: true: headers, half a body, connection closed
     stall: true: headers, half a body, then nothing                            drip: seconds between single bytes
     lie: bytes added to Content-Length     chunked: true                       no_length: true: neither length nor chunks
@@ -47,9 +48,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/environment":
             return self.answer(json.dumps(dict(os.environ)).encode(), {"content_type": "application/json"})
         if self.path == "/files":
-            root = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "model")
-            files = {str(file.relative_to(root)): file.read_text() for file in root.rglob("*") if file.is_file()}
-            return self.answer(json.dumps(files).encode(), {"content_type": "application/json"})
+            files = files_below(pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "model"))
+            return self.answer(files, {"content_type": "application/json"})
         return self.answer(b"no such path\n", {"status": 404})
 
     def do_POST(self):
@@ -65,6 +65,9 @@ class Handler(BaseHTTPRequestHandler):
         wishes.setdefault("content_type", self.headers.get("Content-Type", "application/octet-stream"))
         if "answer" in wishes:
             body = wishes["answer"].encode()
+        if wishes.get("files"):
+            body = files_below(os.environ["SAGEMAKER_BASE_DIR"])
+        body += wishes.get("append", "").encode()
         if wishes.get("upper"):
             body = body.upper()
         if "big" in wishes:
@@ -112,6 +115,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format, *args):
         pass
+
+
+def files_below(directory):
+    root = pathlib.Path(directory)
+    files = {str(file.relative_to(root)): file.read_text() for file in sorted(root.rglob("*")) if file.is_file()}
+    return json.dumps(files).encode()
 
 
 def wishes_of(text):

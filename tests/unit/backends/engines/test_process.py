@@ -11,12 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.support.engines import process_engine, spec
+from tests.support.engines import pipeline, process_engine, spec
 from tests.support.model_objects import ModelObjects, archive_of
 
 from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.process import ProcessEngine
-from tarry.backends.engines.processes import TOKEN_VARIABLE
+from tarry.backends.engines.processes import TOKEN_VARIABLE, carriers
 from tarry.core.errors import ImageNotFound, InstanceStartError, InvalidRequest, ModelDataError
 from tarry.ports import ContainerSpec
 
@@ -73,15 +73,15 @@ async def test_the_environment_is_built_from_nothing(
         spec(SAGEMAKER_PROGRAM="run.py", SAGEMAKER_BIND_TO_PORT="1", AWS_REGION="mine", LC_ALL="C.UTF-8")
     )
     environment = await get_json(f"{address}/environment")
-    assert environment.pop(TOKEN_VARIABLE).endswith("/i-1")
+    assert environment.pop(TOKEN_VARIABLE).endswith("/i-1/0/")
     assert environment.pop("PATH")
     assert environment == {
-        "HOME": f"{tmp_path}/instances/i-1/home",
-        "TMPDIR": f"{tmp_path}/instances/i-1/tmp",
+        "HOME": f"{tmp_path}/instances/i-1/0/home",
+        "TMPDIR": f"{tmp_path}/instances/i-1/0/tmp",
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",
         "SAGEMAKER_PROGRAM": "run.py",
-        "SAGEMAKER_BASE_DIR": f"{tmp_path}/instances/i-1/opt/ml",
+        "SAGEMAKER_BASE_DIR": f"{tmp_path}/instances/i-1/0/opt/ml",
         "SAGEMAKER_BIND_TO_PORT": address.rpartition(":")[2],
         "AWS_REGION": "eu-central-1",
         "AWS_DEFAULT_REGION": "eu-central-1",
@@ -253,3 +253,38 @@ def test_ports_are_unique_and_taken_ones_are_skipped() -> None:
 def test_a_senseless_range_is_refused(first: int, last: int) -> None:
     with pytest.raises(InvalidRequest, match="range of TCP ports"):
         PortRange(first, last)
+
+
+# --------------------------------------------------------------------------------------------------------------- pipelines
+
+
+def processes_of(directory: Path) -> list[psutil.Process]:
+    return carriers((directory / "engine-token").read_text().strip())
+
+
+async def test_containers_of_a_pipeline_have_homes_ports_and_logs_of_their_own(engine: ProcessEngine) -> None:
+    first, second = await engine.start(pipeline(2, NAME="second"))
+    one, two = await get_json(f"{first}/environment"), await get_json(f"{second}/environment")
+    for name in ("HOME", "TMPDIR", "SAGEMAKER_BASE_DIR", "SAGEMAKER_BIND_TO_PORT"):
+        assert one[name] != two[name]
+    assert two["NAME"] == "second"
+    told = await engine.log_tail("i-1", 10)
+    assert {line.split(":")[0] for line in told} == {"container-1", "container-2"}
+
+
+async def test_one_container_that_ends_is_seen_and_the_rest_is_stopped(engine: ProcessEngine, tmp_path: Path) -> None:
+    await engine.start(pipeline(3, STUB_CRASH="no such weights"))
+    assert await ended(engine) == 3
+    assert "container-3: no such weights" in await engine.log_tail("i-1", 5)
+    await engine.stop("i-1", grace_s=5)
+    assert processes_of(tmp_path) == []
+
+
+async def test_a_pipeline_that_cannot_be_started_leaves_nothing(engine: ProcessEngine, tmp_path: Path) -> None:
+    broken = pipeline(2)
+    broken = replace(broken, containers=(broken.containers[0], replace(broken.containers[1], image="nothing:1")))
+    with pytest.raises(ImageNotFound):
+        await engine.start(broken)
+    assert await engine.observe() == []
+    assert processes_of(tmp_path) == []
+    assert list((tmp_path / "instances").iterdir()) == []

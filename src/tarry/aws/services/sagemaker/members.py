@@ -36,7 +36,7 @@ _CONTAINER: Mapping[str, Treatment] = {
     "Mode": HONOURED,
     "ModelDataUrl": HONOURED,
     "ModelDataSource": HONOURED,
-    "AdditionalModelDataSources": Refused("is not supported: put everything into the one archive of ModelDataUrl."),
+    "AdditionalModelDataSources": HONOURED,
     "Environment": HONOURED,
     "ModelPackageName": Refused("is not supported: there is no model registry here. Give Image and ModelDataUrl."),
     "InferenceSpecificationName": Refused("is not supported: there is no model registry here. Give Image and ModelDataUrl."),
@@ -73,7 +73,7 @@ MEMBERS: Mapping[str, Mapping[str, Treatment]] = {
         "ModelName": HONOURED,
         "PrimaryContainer": HONOURED,
         "Containers": HONOURED,
-        "InferenceExecutionConfig": DESCRIBED_BACK,  # how several containers work together; there is one
+        "InferenceExecutionConfig": DESCRIBED_BACK,  # Serial is what happens; Direct is refused where it would mean something
         "ExecutionRoleArn": HONOURED,
         "Tags": HONOURED,
         "VpcConfig": DESCRIBED_BACK,
@@ -88,9 +88,10 @@ MEMBERS: Mapping[str, Mapping[str, Treatment]] = {
         "ModelAccessConfig": HONOURED,  # the caller accepts a licence; there is nobody to tell
         "HubAccessConfig": Refused("is not supported: there is no model hub here. Give the S3Uri of the caller's own archive."),
         "ManifestS3Uri": Refused("is not supported: put everything into one archive."),
-        "ETag": Refused("is not supported: the archive is taken as it is when an instance starts."),
+        "ETag": HONOURED,
         "ManifestEtag": Refused("is not supported: put everything into one archive."),
     },
+    "AdditionalModelDataSource": {"ChannelName": HONOURED, "S3DataSource": HONOURED},
     "ModelAccessConfig": {"AcceptEula": HONOURED},
     "CreateEndpointConfigInput": {
         "EndpointConfigName": HONOURED,

@@ -1,6 +1,6 @@
 """CreateModel, DescribeModel, ListModels, DeleteModel."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tarry.aws.call import Call, Operation, Params
@@ -8,7 +8,7 @@ from tarry.aws.services.sagemaker.members import take
 from tarry.aws.services.sagemaker.values import given, moment, read_page, read_tags
 from tarry.control.models import ModelCommands
 from tarry.control.requests import CreateModel
-from tarry.core.catalog import Container, Model, ModelDataSource
+from tarry.core.catalog import Container, DataForm, Model, ModelDataSource
 from tarry.core.errors import InvalidRequest, NotSupported
 
 
@@ -44,11 +44,11 @@ def _create_request(params: Params) -> CreateModel:
     if (primary is None) == (not several):
         came = "neither" if primary is None else "both"
         raise InvalidRequest(f"Exactly one of PrimaryContainer and Containers must be given, got {came}.")
-    if several and len(several) > 1:
+    if (mode := (params.get("InferenceExecutionConfig") or {}).get("Mode")) == "Direct" and several and len(several) > 1:
         raise NotSupported(
-            f"Containers with {len(several)} entries is not supported: inference pipelines cannot be invoked asynchronously. "
-            "Give one container."
+            f"InferenceExecutionConfig with Mode {mode} is not supported: InvokeEndpointAsync cannot name a container."
         )
+    _check_hostnames(several or ())
     return CreateModel(
         name=params["ModelName"],
         containers=tuple(_container(one) for one in (several or [primary or {}])),
@@ -60,6 +60,13 @@ def _create_request(params: Params) -> CreateModel:
     )
 
 
+def _check_hostnames(containers: Sequence[Mapping[str, Any]]) -> None:
+    """AWS: ContainerDefinition, API reference: all containers of a pipeline have a name of their own, or none has."""
+    names = [one["ContainerHostname"] for one in containers if one.get("ContainerHostname") is not None]
+    if len(containers) > 1 and names and (len(names) < len(containers) or len(set(names)) < len(names)):
+        raise InvalidRequest("Either every container of a pipeline has a ContainerHostname of its own, or none has one.")
+
+
 def _container(definition: Mapping[str, Any]) -> Container:
     described_back = take("ContainerDefinition", definition)
     if (mode := definition.get("Mode")) is not None:
@@ -69,37 +76,66 @@ def _container(definition: Mapping[str, Any]) -> Container:
     image = definition.get("Image")
     if image is None:
         raise InvalidRequest("A container must have an Image.")
-    url, source = definition.get("ModelDataUrl"), definition.get("ModelDataSource")
-    if url is not None and source is not None:
-        raise InvalidRequest("At most one of ModelDataUrl and ModelDataSource can be given, got both.")
-    if source is not None:
-        url = _archive_of(source)
-        described_back["ModelDataSource"] = source
+    source = _model_data(definition)
+    additional = _additional_model_data(definition.get("AdditionalModelDataSources") or ())
+    described_back |= {
+        name: definition[name] for name in ("ModelDataSource", "AdditionalModelDataSources") if definition.get(name) is not None
+    }
     return Container(
         image=image,
         hostname=definition.get("ContainerHostname"),
-        model_data=None if url is None else ModelDataSource(s3_uri=url),
+        model_data=source,
+        additional_model_data=additional,
         environment=definition.get("Environment") or {},
         described_back=described_back,
     )
 
 
-def _archive_of(source: Mapping[str, Any]) -> str | None:
-    """The one archive that a ModelDataSource names: with S3Object and Gzip it means what ModelDataUrl means."""
+def _model_data(definition: Mapping[str, Any]) -> ModelDataSource | None:
+    url, source = definition.get("ModelDataUrl"), definition.get("ModelDataSource")
+    if url is not None and source is not None:
+        raise InvalidRequest("At most one of ModelDataUrl and ModelDataSource can be given, got both.")
+    if url is not None:
+        return ModelDataSource(s3_uri=url)
+    if source is None:
+        return None
     take("ModelDataSource", source)
     place = source.get("S3DataSource")
-    if place is None:
-        return None
+    return None if place is None else _s3_source(place)
+
+
+def _additional_model_data(sources: Sequence[Mapping[str, Any]]) -> dict[str, ModelDataSource]:
+    channels: dict[str, ModelDataSource] = {}
+    for source in sources:
+        take("AdditionalModelDataSource", source)
+        name = source["ChannelName"]
+        if name in channels or name in {".", ".."}:
+            raise InvalidRequest(
+                f'The ChannelName "{name}" of AdditionalModelDataSources is not unique, or cannot be a directory.'
+            )
+        channels[name] = _s3_source(source["S3DataSource"])
+    return channels
+
+
+def _s3_source(place: Mapping[str, Any]) -> ModelDataSource:
+    """AWS: S3ModelDataSource, API reference, says which combinations there are."""
     take("S3ModelDataSource", place)
     take("ModelAccessConfig", place.get("ModelAccessConfig") or {})
-    form = (place["S3DataType"], place["CompressionType"])
-    if form != ("S3Object", "Gzip"):
-        raise NotSupported(
-            f"ModelDataSource with S3DataType {form[0]} and CompressionType {form[1]} is not supported: "
-            "pack the model into one .tar.gz and use S3Object and Gzip, or ModelDataUrl."
-        )
-    uri: str = place["S3Uri"]
-    return uri
+    uri, data_type, compression = place["S3Uri"], place["S3DataType"], place["CompressionType"]
+    if data_type == "S3Prefix":
+        if compression != "None":
+            raise InvalidRequest(
+                "CompressionType Gzip is for S3DataType S3Object: one archive. With S3Prefix give CompressionType None."
+            )
+        if not uri.endswith("/"):
+            raise InvalidRequest(f'With S3DataType S3Prefix the S3Uri must end with a forward slash, got "{uri}".')
+        if place.get("ETag") is not None:
+            raise InvalidRequest("ETag is for S3DataType S3Object: a prefix has none.")
+        return ModelDataSource(s3_uri=uri, form=DataForm.PREFIX)
+    form = DataForm.ARCHIVE if compression == "Gzip" else DataForm.OBJECT
+    if form is DataForm.OBJECT and not uri.rpartition("/")[2]:
+        raise InvalidRequest(f'With S3DataType S3Object the S3Uri names one object, got "{uri}". For a prefix use S3Prefix.')
+    return ModelDataSource(s3_uri=uri, form=form, etag=place.get("ETag"))
 
 
 def _describe(model: Model) -> Mapping[str, Any]:

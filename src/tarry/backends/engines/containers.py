@@ -1,0 +1,196 @@
+"""One container of an instance as a tree of processes: its variables, its port, its log, its end."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from tarry.backends.engines.addresses import PortRange
+from tarry.backends.engines.logs import InstanceLogs
+from tarry.backends.engines.processes import (
+    LAUNCHER,
+    TOKEN_VARIABLE,
+    end_carriers,
+    gone,
+    listener_is_ours,
+    send,
+    tree,
+)
+from tarry.backends.images import PreparedImage
+from tarry.core.errors import InstanceStartError
+from tarry.ports import ContainerSpec, InstanceSpec
+
+log = structlog.get_logger(__name__)
+
+_PORT_TRIES = 5
+_LISTEN_POLL_FIRST_S, _LISTEN_POLL_MAX_S = 0.02, 0.25
+_KILLED_WITHIN_S = 5.0
+_BLAME_LINES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which container of which instance, and where it lives. ``token`` is in the environment of each of its processes."""
+
+    instance: InstanceSpec
+    container: ContainerSpec
+    image: PreparedImage
+    home: Path
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A container whose process has been started."""
+
+    place: Place
+    process: asyncio.subprocess.Process
+    port: int
+    watch: "asyncio.Task[None]"
+
+    @property
+    def address(self) -> str:
+        """The base URL of its server."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+class Containers:
+    """Starts and ends containers."""
+
+    def __init__(self, ports: PortRange, logs: InstanceLogs, region: str) -> None:
+        self._ports = ports
+        self._logs = logs
+        self._region = region
+
+    async def start(self, place: Place) -> Running:
+        """Start the process, on another port if somebody was faster; returns when it listens, or has ended.
+
+        Errors: InstanceStartError, OSError; then nothing of it is left.
+        """
+        deadline = time.monotonic() + place.instance.startup_timeout_s
+        for _ in range(_PORT_TRIES):
+            port = self._ports.take()
+            running = None
+            started = False
+            try:
+                running = await self._spawn(place, port)
+                started = await self._comes_to_listen(running, deadline)
+                if started:
+                    return running
+            finally:
+                if not started:
+                    if running is not None:
+                        await asyncio.shield(_end_processes(running, 0.0))
+                    self._ports.give_back(port)
+            log.warning("port was taken by somebody else", port=port, instance=place.instance.instance_id)
+        raise InstanceStartError(f"{_PORT_TRIES} ports in a row were taken by other programs while the model server started.")
+
+    async def end(self, running: Running, grace_s: float) -> None:
+        """SIGTERM to the group, SIGKILL to the whole tree after the grace; returns when all have ended."""
+        await _end_processes(running, grace_s)
+
+    def release(self, running: Running) -> None:
+        """Give the port of an ended container back."""
+        self._ports.give_back(running.port)
+
+    async def _spawn(self, place: Place, port: int) -> Running:
+        variables = place.container.environment
+        if bad := [name for name, value in variables.items() if "\0" in name + value or "=" in name or not name]:
+            raise InstanceStartError(f"The variable {bad[0]!r} of the model's Environment cannot be handed to a process.")
+        spec = place.instance
+        output = self._logs.open(spec.endpoint_name, spec.variant_name, spec.instance_id, place.container.hostname)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *place.image.command,
+                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+                cwd=place.home / "home", env=self._environment(place, port), start_new_session=True,
+            )  # fmt: skip
+        finally:
+            os.close(output)
+        watch = asyncio.create_task(_end_orphans(process, place.token), name=f"watch {spec.instance_id}")
+        return Running(place=place, process=process, port=port, watch=watch)
+
+    def _environment(self, place: Place, port: int) -> Mapping[str, str]:
+        """The child's variables, built from nothing: nothing of the server's own leaks, and the platform's come last."""
+        return {
+            "PATH": place.image.path,
+            "HOME": str(place.home / "home"),
+            "TMPDIR": str(place.home / "tmp"),
+            "LANG": "C.UTF-8",
+            **place.image.environment,
+            **place.container.environment,
+            "AWS_REGION": self._region,
+            "AWS_DEFAULT_REGION": self._region,
+            "SAGEMAKER_BASE_DIR": str(place.home / "opt/ml"),  # OURS: stands in for /opt/ml, which processes would share
+            "SAGEMAKER_BIND_TO_PORT": str(port),
+            TOKEN_VARIABLE: place.token,
+        }
+
+    async def _comes_to_listen(self, running: Running, deadline: float) -> bool:
+        """Wait until the container listens on its port, or has ended (then ``observe`` tells). False: the port is not ours.
+
+        Errors: InstanceStartError when its time to start is over.
+        """
+        pause = _LISTEN_POLL_FIRST_S
+        while True:
+            ended = running.process.returncode is not None
+            verdict = await asyncio.to_thread(_listener, running)
+            if verdict is False:
+                return False
+            if ended:
+                return not self._blames_the_port(running)
+            if verdict:
+                return True
+            if time.monotonic() >= deadline:
+                raise InstanceStartError(_never_listened(running.place))
+            # Not wait_for: on Python 3.11 it can lose a cancellation that comes together with the end of what it waits for.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await running.process.wait()
+            pause = min(pause * 1.5, _LISTEN_POLL_MAX_S)
+
+    def _blames_the_port(self, running: Running) -> bool:
+        tail = " ".join(self._logs.tail(running.place.instance.instance_id, _BLAME_LINES)).lower()
+        return "address already in use" in tail or "eaddrinuse" in tail
+
+
+def _never_listened(place: Place) -> str:
+    # AWS: the sentence of the SDK's troubleshooting page; what follows it is ours.
+    which = place.container.hostname or "primary"
+    return (
+        f"The {which} container for production variant {place.instance.variant_name} did not pass the ping health check. "
+        "Please check CloudWatch logs for this endpoint. It did not listen on the port that SAGEMAKER_BIND_TO_PORT "
+        f"names within {place.instance.startup_timeout_s} seconds."
+    )
+
+
+async def _end_processes(running: Running, grace_s: float) -> None:
+    process, token = running.process, running.place.token
+    if process.returncode is None:
+        members = await asyncio.to_thread(tree, process.pid, token)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        left = await gone(members, grace_s)
+        if process.returncode is None:
+            left += await asyncio.to_thread(tree, process.pid, token)
+        send(signal.SIGKILL, left)
+    await end_carriers(token, _KILLED_WITHIN_S)
+    await process.wait()
+    await running.watch
+
+
+async def _end_orphans(process: asyncio.subprocess.Process, token: str) -> None:
+    """When a container's first process has ended, the rest of its tree is of no use and may hold its port: end it."""
+    await process.wait()
+    await end_carriers(token, _KILLED_WITHIN_S)
+
+
+def _listener(running: Running) -> bool | None:
+    return listener_is_ours(running.port, tree(running.process.pid, running.place.token))
