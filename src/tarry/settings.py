@@ -65,6 +65,9 @@ class EngineSettings(_Group):
     """First and last port for model servers; outside the system's ephemeral range."""
     stop_grace_s: Annotated[float, Field(ge=0)] = 30.0
     """Between SIGTERM and SIGKILL."""
+    capacity: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    """How many instances may run at once, by patterns of instance types (``"ml.g5.*" = 1``); the first that matches counts. What
+    none matches has no limit."""
 
 
 class ImageSettings(_Group):

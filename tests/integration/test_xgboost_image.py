@@ -60,7 +60,7 @@ class Instance:
     async def start(self, files: dict[str, bytes], tag: str = "0.90-1-cpu-py3", **environment: str) -> None:
         self.objects.objects[URL] = archive_of(files)
         spec = InstanceSpec(
-            instance_id="i-1", endpoint_name="e", variant_name="v", containers=(ContainerSpec(
+            instance_id="i-1", endpoint_name="e", variant_name="v", instance_type="ml.m5.xlarge", containers=(ContainerSpec(
                 image=f"sagemaker-xgboost:{tag}", model_data=ModelDataSource(s3_uri=URL),
                 environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1", **environment},
             ),), model_data_timeout_s=60, startup_timeout_s=60,

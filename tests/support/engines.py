@@ -1,5 +1,6 @@
 """A process engine on a temporary directory, with the stub image."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,12 @@ from tarry.ports import ContainerSpec, InstanceSpec
 STUB_IMAGE = Path(__file__).parent / "images" / "stub"
 
 
-def process_engine(directory: Path, objects: ModelObjects | None = None, ports: PortRange | None = None) -> ProcessEngine:
+def process_engine(
+    directory: Path,
+    objects: ModelObjects | None = None,
+    ports: PortRange | None = None,
+    capacity: Mapping[str, int] | None = None,
+) -> ProcessEngine:
     """An engine that has not been opened yet."""
     return ProcessEngine(
         directory,
@@ -23,6 +29,7 @@ def process_engine(directory: Path, objects: ModelObjects | None = None, ports: 
         model_data=ModelData(objects or ModelObjects(), directory / "models"),
         ports=ports or PortRange(20000, 29999),
         region="eu-central-1",
+        capacity=capacity,
     )
 
 
@@ -32,6 +39,7 @@ def spec(instance_id: str = "i-1", *, url: str | None = None, startup_timeout_s:
         instance_id=instance_id,
         endpoint_name="my-endpoint",
         variant_name="AllTraffic",
+        instance_type="ml.m5.xlarge",
         containers=(
             ContainerSpec(
                 image="123456789012.dkr.ecr.us-east-1.amazonaws.com/stub:1",

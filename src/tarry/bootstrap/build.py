@@ -226,6 +226,7 @@ async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
         images=images,
         model_data=ModelData(cloud.objects, root / "models"),
         ports=PortRange(*settings.engine.ports),
+        capacity=settings.engine.capacity,
         region=ground.scope.region,
     )
     await engine.open()

@@ -103,6 +103,7 @@ class Actions:
             endpoint_id=view.endpoint.id,
             deployment_id=deployment.id,
             variant_name=action.variant_name,
+            instance_type=action.instance_type,
             state=InstanceState.PENDING,
             concurrency=CONCURRENCY_DEFAULT if concurrency is None else concurrency,
             created_at_us=self._clock.now_us(),

@@ -30,7 +30,8 @@ class EndpointConfigCommands:
         _check_variants(request.variants)
         _check_output(request.async_inference)
         for variant in request.variants:
-            await context.model(variant.model_name)
+            for name in {variant.model_name, *(pool.model_name for pool in variant.pools if pool.model_name is not None)}:
+                await context.model(name)
         config = EndpointConfig(
             id=context.ids.uuid(),
             name=request.name,
@@ -83,6 +84,9 @@ def _check_variants(variants: tuple[Variant, ...]) -> None:
                 f"InitialInstanceCount must be 1 or more, got {variant.initial_instance_count}. "
                 "UpdateEndpointWeightsAndCapacities takes an endpoint to 0 instances once it is InService."
             )
+        types = [pool.instance_type for pool in variant.pools]
+        if len(set(types)) < len(types):
+            raise InvalidRequest(f"Each of the InstancePools of variant {variant.name} must have an InstanceType of its own.")
         check_count(variant.initial_instance_count)
         check_weight(variant.initial_weight)
 

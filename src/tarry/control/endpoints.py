@@ -31,6 +31,8 @@ class EndpointDescription:
     latest: Deployment | None
     """The newest one, whatever became of it."""
     running: Mapping[tuple[str, str], int]
+    running_on: Mapping[tuple[str, str, str], int]
+    """The same, by instance type as well."""
     routing: Routing | None
     now_us: int
 
@@ -80,6 +82,7 @@ class EndpointCommands:
             routing=await store.get(Routing, endpoint.id),
             now_us=self._context.clock.now_us(),
             running=Counter((row.deployment_id, row.variant_name) for row in instances),
+            running_on=Counter((row.deployment_id, row.variant_name, row.instance_type) for row in instances),
         )
 
     async def list(self, query: PageQuery) -> Page[Endpoint]:
@@ -133,6 +136,11 @@ class EndpointCommands:
                 model=await self._context.model(variant.model_name),
                 desired_weight=variant.initial_weight,
                 desired_count=variant.initial_instance_count,
+                overrides={
+                    pool.instance_type: await self._context.model(pool.model_name)
+                    for pool in variant.pools
+                    if pool.model_name is not None
+                },
             )
             for variant in config.variants
         ]

@@ -21,6 +21,7 @@ from tarry.core.errors import (
     ImageBroken,
     ImageNotFound,
     InstanceStartError,
+    InsufficientCapacity,
     ModelDataError,
     StorageFull,
     Throttled,
@@ -61,7 +62,8 @@ def instance_spec(endpoint: Endpoint, deployment: Deployment, instance: Instance
                 instance_id=instance.id,
                 endpoint_name=endpoint.name,
                 variant_name=instance.variant_name,
-                containers=_container_specs(deployed.model.containers),
+                instance_type=instance.instance_type,
+                containers=_container_specs(deployed.model_for(instance.instance_type).containers),
                 model_data_timeout_s=deployed.variant.model_data_timeout_s,
                 startup_timeout_s=deployed.variant.startup_timeout_s,
             )
@@ -92,6 +94,7 @@ class InstanceChanges(TypedDict, total=False):
     ready_at_us: int
     ended_at_us: int
     failure_reason: str
+    out_of_capacity: bool
 
 
 class InstanceKeeper:
@@ -162,6 +165,10 @@ class InstanceKeeper:
             for container in spec.containers:
                 await self._images.check(container.image)
             addresses = await self._engine.start(spec)
+        except InsufficientCapacity as error:
+            changes = InstanceChanges(ended_at_us=self._clock.now_us(), failure_reason=str(error), out_of_capacity=True)
+            await self._move(instance.id, InstanceState.FAILED, **changes)
+            return None
         except START_ERRORS as error:
             await self._fail(instance.id, str(error))
             return None

@@ -66,17 +66,37 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InstancePool:
+    """One of the instance types that a variant may run on. Lower priorities are tried first."""
+
+    instance_type: str
+    priority: int = 1
+    model_name: str | None = None
+    """In place of the variant's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One production variant of an endpoint configuration."""
+    """One production variant of an endpoint configuration: it has an instance type, or pools of several."""
 
     name: str
     model_name: str
-    instance_type: str
+    instance_type: str | None = None
+    pools: tuple[InstancePool, ...] = ()
+    provision_timeout_s: int = 0
+    """How long instances that there is no capacity for are asked for before their start has failed."""
     initial_instance_count: int
     initial_weight: float = 1.0
     model_data_timeout_s: int = 3600
     startup_timeout_s: int = 480
     described_back: JsonObject = field(default_factory=dict)
+
+    @property
+    def types(self) -> tuple[InstancePool, ...]:
+        """What it may run on, in the order in which it is tried."""
+        if self.instance_type is not None:
+            return (InstancePool(instance_type=self.instance_type),)
+        return tuple(sorted(self.pools, key=lambda pool: pool.priority))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

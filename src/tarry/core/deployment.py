@@ -54,6 +54,12 @@ class DeployedVariant:
     model: Model
     desired_weight: float
     desired_count: int
+    overrides: Mapping[str, Model] = field(default_factory=dict)
+    """Copies of the models that pools bring of their own, by instance type."""
+
+    def model_for(self, instance_type: str) -> Model:
+        """The model that instances of this type run."""
+        return self.overrides.get(instance_type, self.model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@
     * ImageBroken
     * ModelDataError
     * InstanceStartError
+      * InsufficientCapacity
     * ModelServerUnreachable
     * ModelServerTimeout
     * ModelResponseInvalid
@@ -254,6 +255,18 @@ class ModelDataError(DependencyError):
 
 class InstanceStartError(DependencyError):
     """The engine could not start the instance."""
+
+
+class InsufficientCapacity(InstanceStartError):
+    """There is no room for another instance of this type, now."""
+
+    def __init__(self, instance_type: str, count_max: int) -> None:
+        # AWS: the words that programs look for; SDK v2 raises its own CapacityError where it sees that name.
+        super().__init__(
+            f"CapacityError: Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. Please "
+            f"retry using a different ML instance type. (At most {count_max} instances of {instance_type} may run here: [engine] "
+            "capacity.)"
+        )
 
 
 class ModelServerUnreachable(DependencyError):

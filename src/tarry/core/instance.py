@@ -40,6 +40,10 @@ class Instance:
     deployment_id: str
     variant_name: str
     state: InstanceState
+    instance_type: str = ""
+    """Empty for one that was started before there were pools."""
+    out_of_capacity: bool = False
+    """Failed: there was no room for it. Nothing is wrong with what it would have run."""
     concurrency: int
     """How many invocations it may have in flight."""
     created_at_us: int

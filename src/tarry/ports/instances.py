@@ -26,6 +26,7 @@ class InstanceSpec:
     instance_id: str
     endpoint_name: str
     variant_name: str
+    instance_type: str
     containers: tuple[ContainerSpec, ...]
     model_data_timeout_s: int
     startup_timeout_s: int
@@ -51,7 +52,7 @@ class Engine(Protocol):
 
         Returns as soon as the instance itself listens on them, or has ended (``observe`` tells): health is the caller's
         business. Repeating it for a running instance returns the same addresses. Cancelling it leaves nothing behind.
-        Errors: ImageNotFound, ImageBroken, ModelDataError, InstanceStartError.
+        Errors: ImageNotFound, ImageBroken, ModelDataError, InstanceStartError; InsufficientCapacity before anything is done.
         """
         ...
 

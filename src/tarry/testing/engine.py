@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tarry.core.errors import TarryError
+from tarry.core.errors import InsufficientCapacity, TarryError
 from tarry.ports import EngineStatus, InstanceSpec
 
 
@@ -19,6 +19,8 @@ class FakeEngine:
 
     failures: list[TarryError] = field(default_factory=list)
     started: list[InstanceSpec] = field(default_factory=list)
+    capacity: dict[str, int] = field(default_factory=dict)
+    """How many instances of a type may run; types that are not in it have no limit."""
     stopped: list[str] = field(default_factory=list)
     _instances: dict[str, _FakeInstance] = field(default_factory=dict)
     _logs: dict[str, list[str]] = field(default_factory=dict)
@@ -29,6 +31,9 @@ class FakeEngine:
         known = self._instances.get(spec.instance_id)
         if known is not None and known.exit_code is None:
             return known.addresses
+        full = self.capacity.get(spec.instance_type)
+        if full is not None and sum(one.spec.instance_type == spec.instance_type for one in self._instances.values()) >= full:
+            raise InsufficientCapacity(spec.instance_type, full)
         self.started.append(spec)
         if self.failures:
             raise self.failures.pop(0)

@@ -17,6 +17,7 @@ SPEC = InstanceSpec(
     instance_id=ID,
     endpoint_name="Ep",
     variant_name="A",
+    instance_type="ml.m5.xlarge",
     containers=(ContainerSpec(image="stub:1"),),
     model_data_timeout_s=60,
     startup_timeout_s=60,

@@ -524,6 +524,7 @@ async def test_what_the_engine_runs_without_a_row_is_stopped(world: World) -> No
         instance_id="stray",
         endpoint_name="x",
         variant_name="A",
+        instance_type="ml.m5.xlarge",
         containers=(ContainerSpec(image="stub:1"),),
         model_data_timeout_s=60,
         startup_timeout_s=60,

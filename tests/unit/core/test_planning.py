@@ -71,8 +71,11 @@ TWO = a_deployment("d1", a_variant("A", count=2), a_variant("B", weight=3.0), st
 ALL_TO_A = routed(("A", 1.0))
 
 CASES = {
-    "a new endpoint starts what is desired": (view(STARTING, status=E.CREATING), (StartInstance("d1", "A"),)),
-    "and tests its topics meanwhile": (view(TOLD, status=E.CREATING), (StartInstance("d1", "A"), TestTopics("d1"))),
+    "a new endpoint starts what is desired": (view(STARTING, status=E.CREATING), (StartInstance("d1", "A", "ml.m5.xlarge"),)),
+    "and tests its topics meanwhile": (
+        view(TOLD, status=E.CREATING),
+        (StartInstance("d1", "A", "ml.m5.xlarge"), TestTopics("d1")),
+    ),
     "a start is waited for": (view(STARTING, row("i", S.STARTING), status=E.CREATING), ()),
     "what is ready serves": (view(STARTING, row("i"), status=E.CREATING), (Activate("d1", shares(("A", 1.0))),)),
     "not before its topics are tested": (view(TOLD, row("i"), status=E.CREATING), (TestTopics("d1"),)),
@@ -90,11 +93,11 @@ CASES = {
     ),
     "one that was ready is replaced": (
         view(STARTING, row("i", S.FAILED, ready_at_us=5, ended_at_us=NOW_US), status=E.CREATING),
-        (StartInstance("d1", "A"),),
+        (StartInstance("d1", "A", "ml.m5.xlarge"),),
     ),
     "an update starts beside the old one": (
         view(ACTIVE, a_deployment("d2", generation=2), row("i"), status=E.UPDATING, routing=ALL_TO_A),
-        (StartInstance("d2", "A"),),
+        (StartInstance("d2", "A", "ml.m5.xlarge"),),
     ),
     "the old one drains": (
         view(OLD, ACTIVE, row("o", of="d0"), row("i"), routing=ALL_TO_A),
@@ -128,7 +131,7 @@ CASES = {
         view(
             TWO, row("a1"), row("a2"), row("b", S.FAILED, variant="B", ended_at_us=NOW_US), routing=routed(("A", 1.0), ("B", 3.0))
         ),
-        (StartInstance("d1", "B"), Route(shares(("A", 1.0)))),
+        (StartInstance("d1", "B", "ml.m5.xlarge"), Route(shares(("A", 1.0)))),
     ),
     "weights are split among those that run": (
         view(TWO, row("a1"), row("a2"), row("b", variant="B"), routing=ALL_TO_A),
@@ -207,7 +210,7 @@ CASES = {
     ),
     "after a restart, what is gone is replaced at once": (
         view(ACTIVE, row("i"), routing=ALL_TO_A, attended=frozenset()),
-        (StopInstance("i"), StartInstance("d1", "A"), Route(())),
+        (StopInstance("i"), StartInstance("d1", "A", "ml.m5.xlarge"), Route(())),
     ),
     "what outlived the restart is looked after": (
         view(ACTIVE, row("i"), routing=ALL_TO_A, attended=frozenset(), running=frozenset({"i"})),

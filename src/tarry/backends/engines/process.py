@@ -11,7 +11,8 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import structlog
@@ -22,7 +23,7 @@ from tarry.backends.engines.logs import InstanceLogs
 from tarry.backends.engines.processes import end_carriers
 from tarry.backends.images import ImageCatalogue
 from tarry.backends.model_data import ModelData
-from tarry.core.errors import InstanceStartError
+from tarry.core.errors import InstanceStartError, InsufficientCapacity
 from tarry.files import write_file
 from tarry.ports import ContainerSpec, EngineStatus, InstanceSpec
 
@@ -32,11 +33,22 @@ log = structlog.get_logger(__name__)
 class ProcessEngine:
     """ports.Engine on processes. ``start`` before use, ``close`` at the end; both belong to the server's main thread."""
 
-    def __init__(self, directory: Path, *, images: ImageCatalogue, model_data: ModelData, ports: PortRange, region: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        images: ImageCatalogue,
+        model_data: ModelData,
+        ports: PortRange,
+        region: str,
+        capacity: Mapping[str, int] | None = None,
+    ) -> None:
         """``directory`` is the server's data directory: ``instances/``, ``logs/`` and ``engine-token`` are kept in it."""
         self._directory = directory
         self._images = images
         self._model_data = model_data
+        self._capacity = capacity or {}
+        self._types: dict[str, str] = {}  # of all instances that take room, by id
         self._logs = InstanceLogs(directory / "logs")
         self._containers = Containers(ports, self._logs, region)
         self._token = ""
@@ -64,9 +76,10 @@ class ProcessEngine:
             return _addresses(running)
         starting = self._starting.get(spec.instance_id)
         if starting is None:
+            self._take_room(spec)
             starting = asyncio.create_task(self._start(spec), name=f"start {spec.instance_id}")
             self._starting[spec.instance_id] = starting
-            starting.add_done_callback(lambda _: self._starting.pop(spec.instance_id, None))
+            starting.add_done_callback(lambda _: self._started(spec.instance_id))
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -101,6 +114,7 @@ class ProcessEngine:
         """All containers or none: what has been started is ended again when another one cannot be."""
         if spec.instance_id in self._running:
             await self._clear(spec.instance_id)
+            self._types[spec.instance_id] = spec.instance_type
         home = self._home(spec.instance_id)
         started: list[Running] = []
         try:
@@ -143,6 +157,21 @@ class ProcessEngine:
         await self._lay_out(container, place.home / "opt/ml", spec.model_data_timeout_s)
         return place
 
+    def _take_room(self, spec: InstanceSpec) -> None:
+        """Errors: InsufficientCapacity."""
+        pattern = next((one for one in self._capacity if fnmatchcase(spec.instance_type, one)), None)
+        if pattern is not None:
+            count_max = self._capacity[pattern]
+            others = [kind for name, kind in self._types.items() if name != spec.instance_id]
+            if sum(fnmatchcase(kind, pattern) for kind in others) >= count_max:
+                raise InsufficientCapacity(spec.instance_type, count_max)
+        self._types[spec.instance_id] = spec.instance_type
+
+    def _started(self, instance_id: str) -> None:
+        self._starting.pop(instance_id, None)
+        if instance_id not in self._running:
+            self._types.pop(instance_id, None)
+
     async def _lay_out(self, container: ContainerSpec, base: Path, timeout_s: int) -> None:
         """All model data of a container, within one time limit."""
         # AWS: where channels lie: developer guide, "additional model data sources"
@@ -155,6 +184,7 @@ class ProcessEngine:
     async def _forget(self, instance_id: str) -> None:
         for running in self._running.pop(instance_id, ()):
             self._containers.release(running)
+        self._types.pop(instance_id, None)
         await asyncio.to_thread(shutil.rmtree, self._home(instance_id), ignore_errors=True)
 
     def _home(self, instance_id: str) -> Path:

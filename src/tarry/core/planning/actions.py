@@ -12,6 +12,7 @@ class StartInstance:
 
     deployment_id: str
     variant_name: str
+    instance_type: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from tarry.core.catalog import InstancePool, Variant
 from tarry.core.deployment import Deployment
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.planning.actions import Action, DrainInstance, StartInstance, StopInstance
@@ -10,6 +11,8 @@ from tarry.core.planning.view import EndpointView
 CRASH_WINDOW_S = 600
 """Failures older than this are forgotten; those within make replacements wait."""
 BACKOFF_S_MAX = 60
+CAPACITY_RETRY_S = 30
+"""A pool that had no capacity is asked again after this time."""
 
 NOT_YET = frozenset({InstanceState.PENDING, InstanceState.STARTING})
 COUNTED = NOT_YET | {InstanceState.IN_SERVICE}
@@ -37,8 +40,9 @@ def scale(view: EndpointView, deployment: Deployment, targets: Targets) -> Itera
         counted = [row for row in rows if row.state in COUNTED]
         missing = targets[deployment.id, variant.variant.name] - len(counted)
         if missing > 0 and view.now_us >= next_start_us(failed_of(rows), view.now_us):
-            for _ in range(missing):
-                yield StartInstance(deployment.id, variant.variant.name)
+            pool = pool_for(variant.variant, rows, view.now_us)
+            starts = [StartInstance(deployment.id, variant.variant.name, pool.instance_type)] if pool is not None else []
+            yield from starts * missing
         # First those that serve nobody yet, then the newest: caches of old ones are warm.
         surplus = sorted(counted, key=lambda row: (row.state in NOT_YET, row.created_at_us, row.id), reverse=True)
         for row in surplus[: max(-missing, 0)]:
@@ -47,7 +51,8 @@ def scale(view: EndpointView, deployment: Deployment, targets: Targets) -> Itera
 
 def next_start_us(failed: Sequence[Instance], now_us: int) -> int:
     """When a replacement may be started: at once after one failure, after 2, 4, 8 … at most 60 s where they repeat."""
-    recent = [ended for row in failed if (ended := row.ended_at_us or 0) > now_us - CRASH_WINDOW_S * _SECOND_US]
+    crashed = [row for row in failed if not row.out_of_capacity]
+    recent = [ended for row in crashed if (ended := row.ended_at_us or 0) > now_us - CRASH_WINDOW_S * _SECOND_US]
     if len(recent) <= 1:
         return 0
     backoff_s = min(1 << min(len(recent) - 1, 16), BACKOFF_S_MAX)
@@ -61,3 +66,23 @@ def has_capacity(view: EndpointView, deployment: Deployment, targets: Targets) -
         if counted != [InstanceState.IN_SERVICE] * targets[deployment.id, variant.variant.name]:
             return False
     return True
+
+
+def pool_for(variant: Variant, rows: Sequence[Instance], now_us: int) -> InstancePool | None:
+    """What the next instance is started on: the first pool that has not just lacked capacity; None: all have, wait."""
+    without = {
+        row.instance_type
+        for row in rows
+        if row.out_of_capacity and (row.ended_at_us or 0) > now_us - CAPACITY_RETRY_S * _SECOND_US
+    }
+    return next((pool for pool in variant.types if pool.instance_type not in without), None)
+
+
+def lacks_capacity(variant: Variant, rows: Sequence[Instance], since_us: int, now_us: int) -> str | None:
+    """The reason, once no pool had room for an instance and the time for finding some, which began then, is over."""
+    refused = [row for row in rows if row.out_of_capacity and (row.ended_at_us or 0) >= since_us]
+    tried = {row.instance_type for row in refused}
+    waiting = now_us - since_us < variant.provision_timeout_s * _SECOND_US
+    if not refused or waiting or any(pool.instance_type not in tried for pool in variant.types):
+        return None
+    return refused[-1].failure_reason or "There is no capacity."

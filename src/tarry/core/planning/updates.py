@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tarry.core.deployment import MOVING, Deployment, DeploymentState, Share
 from tarry.core.endpoint import EndpointStatus
-from tarry.core.instance import ENDED, Instance, InstanceState
+from tarry.core.instance import ENDED, InstanceState
 from tarry.core.planning.actions import (
     Action,
     Activate,
@@ -20,7 +20,7 @@ from tarry.core.planning.actions import (
     StopInstance,
     TestTopics,
 )
-from tarry.core.planning.fleet import NOT_YET, Targets, failed_of, has_capacity, instances_of, scale
+from tarry.core.planning.fleet import NOT_YET, Targets, failed_of, has_capacity, instances_of, lacks_capacity, scale
 from tarry.core.planning.traffic import serving, shares_of
 from tarry.core.planning.view import EndpointView
 from tarry.core.rollout import ALL, NOTHING, Rollout
@@ -116,7 +116,9 @@ def _overdue(view: EndpointView, deployment: Deployment) -> str | None:
 def _start_failure(view: EndpointView, deployment: Deployment) -> str | None:
     if deployment.failure_reason is not None:
         return deployment.failure_reason
-    failed = failed_of(instances_of(view, deployment))
+    if (lacking := _lacks_capacity(view, deployment, deployment.created_at_us)) is not None:
+        return lacking
+    failed = [row for row in failed_of(instances_of(view, deployment)) if not row.out_of_capacity]
     # OURS: one failed start is enough; AWS goes on for about half an hour, in which the endpoint can not even be deleted.
     never_ready = [row for row in failed if row.ready_at_us is None]
     decisive = never_ready or (failed if len(failed) >= START_FAILURES_MAX else [])
@@ -139,10 +141,9 @@ def _take_back(view: EndpointView, deployment: Deployment, reason: str) -> Actio
 
 def _go_back(view: EndpointView, deployment: Deployment, targets: Targets) -> Iterator[Action]:
     before = [other for other in serving(view) if other.id != deployment.id]
-    failed = [row for other in before for row in _failed_starts(view, other, deployment.rollout.back_since_us or 0)]
-    if len(failed) >= START_FAILURES_MAX:
-        reason = f"{deployment.failure_reason} The rollback failed too: {failed[-1].failure_reason}"
-        yield HaltRollback(deployment.id, reason)
+    causes = [cause for other in before if (cause := _cannot_start(view, other, deployment.rollout.back_since_us or 0))]
+    if causes:
+        yield HaltRollback(deployment.id, f"{deployment.failure_reason} The rollback failed too: {causes[0]}")
         return
     yield from scale(view, deployment, targets)
     if all(has_capacity(view, other, targets) for other in before):
@@ -176,14 +177,14 @@ def _end_rescaling(view: EndpointView, deployment: Deployment, targets: Targets)
     if has_capacity(view, deployment, targets):
         yield EndUpdate(view.endpoint.failure_reason if reverting else deployment.failure_reason)
         return
-    failed = _failed_starts(view, deployment, view.endpoint.modified_at_us)
-    if len(failed) < START_FAILURES_MAX:
+    cause = _cannot_start(view, deployment, view.endpoint.modified_at_us)
+    if cause is None:
         return
     if reverting:
         # OURS: it was like this before, and starting goes on, with pauses.
         yield EndUpdate(view.endpoint.failure_reason)
     else:
-        yield RevertCapacities(deployment.id, failed[-1].failure_reason or "An instance failed.")
+        yield RevertCapacities(deployment.id, cause)
 
 
 def _wind_down(view: EndpointView, deployment: Deployment) -> Iterator[Action]:
@@ -207,10 +208,21 @@ def _topics_tested(deployment: Deployment) -> bool:
     return not configured or deployment.topics_tested >= deployment.topics_tests_wanted
 
 
-def _failed_starts(view: EndpointView, deployment: Deployment, since_us: int) -> list[Instance]:
-    return [
-        row for row in failed_of(instances_of(view, deployment)) if row.ready_at_us is None and (row.ended_at_us or 0) >= since_us
-    ]
+def _cannot_start(view: EndpointView, deployment: Deployment, since_us: int) -> str | None:
+    """Why more instances of a deployment that serves do not come up; None as long as they may."""
+    if (lacking := _lacks_capacity(view, deployment, since_us)) is not None:
+        return lacking
+    rows = [row for row in failed_of(instances_of(view, deployment)) if not row.out_of_capacity]
+    failed = [row for row in rows if row.ready_at_us is None and (row.ended_at_us or 0) >= since_us]
+    return (failed[-1].failure_reason or "An instance failed.") if len(failed) >= START_FAILURES_MAX else None
+
+
+def _lacks_capacity(view: EndpointView, deployment: Deployment, since_us: int) -> str | None:
+    reasons = (
+        lacks_capacity(one.variant, instances_of(view, deployment, one.variant.name), since_us, view.now_us)
+        for one in deployment.variants
+    )
+    return next((reason for reason in reasons if reason is not None), None)
 
 
 def _with(view: EndpointView, changed: Deployment) -> EndpointView:

@@ -17,7 +17,7 @@ from tests.support.model_objects import ModelObjects, archive_of
 from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.process import ProcessEngine
 from tarry.backends.engines.processes import TOKEN_VARIABLE, carriers
-from tarry.core.errors import ImageNotFound, InstanceStartError, InvalidRequest, ModelDataError
+from tarry.core.errors import ImageNotFound, InstanceStartError, InsufficientCapacity, InvalidRequest, ModelDataError
 from tarry.ports import ContainerSpec
 
 MODEL = "s3://bucket/model.tar.gz"
@@ -288,3 +288,34 @@ async def test_a_pipeline_that_cannot_be_started_leaves_nothing(engine: ProcessE
     assert await engine.observe() == []
     assert processes_of(tmp_path) == []
     assert list((tmp_path / "instances").iterdir()) == []
+
+
+# ---------------------------------------------------------------------------------------------------------------- capacity
+
+
+async def test_more_instances_of_a_type_than_there_is_room_for_are_refused_before_anything_happens(tmp_path: Path) -> None:
+    engine = process_engine(tmp_path, capacity={"ml.m5.*": 1, "*": 0})
+    await engine.open()
+    try:
+        await engine.start(spec("i-1"))
+        with pytest.raises(InsufficientCapacity, match=r"CapacityError: .*At most 1 instances of ml\.m5\.xlarge"):
+            await engine.start(spec("i-2"))
+        with pytest.raises(InsufficientCapacity, match="At most 0 instances"):
+            await engine.start(replace(spec("i-3"), instance_type="ml.g5.xlarge"))
+        assert {status.instance_id for status in await engine.observe()} == {"i-1"}
+        await engine.start(spec("i-1"))
+        await engine.stop("i-1", grace_s=5)
+        await engine.start(spec("i-2"))
+    finally:
+        await engine.close(grace_s=1)
+
+
+async def test_a_start_that_fails_gives_its_room_back(tmp_path: Path) -> None:
+    engine = process_engine(tmp_path, capacity={"*": 1})
+    await engine.open()
+    try:
+        with pytest.raises(ImageNotFound):
+            await engine.start(replace(spec("i-1"), containers=(ContainerSpec(image="nothing:1"),)))
+        await engine.start(spec("i-2"))
+    finally:
+        await engine.close(grace_s=1)

@@ -104,6 +104,17 @@ def _owner(share: Share) -> tuple[str, str]:
     return share.deployment_id, share.variant_name
 
 
+def _pools(described: EndpointDescription, deployment: Deployment, variant: DeployedVariant) -> list[Mapping[str, Any]]:
+    name = variant.variant.name
+    return [
+        {
+            "InstanceType": pool.instance_type,
+            "CurrentInstanceCount": described.running_on.get((deployment.id, name, pool.instance_type), 0),
+        }
+        for pool in variant.variant.pools
+    ]
+
+
 def _variant(described: EndpointDescription, deployment: Deployment, variant: DeployedVariant) -> dict[str, Any]:
     # OURS: no ResolvedImage: nothing was pulled by digest, and an invented one would be a lie.
     resolved = moment(deployment.created_at_us)
@@ -115,5 +126,6 @@ def _variant(described: EndpointDescription, deployment: Deployment, variant: De
         "DesiredWeight": variant.desired_weight,
         "CurrentInstanceCount": described.running.get((deployment.id, variant.variant.name), 0),
         "DesiredInstanceCount": variant.desired_count,
+        "InstancePools": _pools(described, deployment, variant) or None,
         "RoutingConfig": variant.variant.described_back.get("RoutingConfig"),
     }

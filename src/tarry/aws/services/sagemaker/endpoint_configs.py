@@ -8,11 +8,13 @@ from tarry.aws.services.sagemaker.members import take
 from tarry.aws.services.sagemaker.values import given, moment, read_page, read_tags
 from tarry.control.endpoint_configs import EndpointConfigCommands
 from tarry.control.requests import CreateEndpointConfig
-from tarry.core.catalog import AsyncInferenceConfig, EndpointConfig, Variant
+from tarry.core.catalog import AsyncInferenceConfig, EndpointConfig, InstancePool, Variant
 from tarry.core.errors import InvalidRequest, NotSupported
 
 _DOWNLOAD_TIMEOUT = "ModelDataDownloadTimeoutInSeconds"
 _STARTUP_TIMEOUT = "ContainerStartupHealthCheckTimeoutInSeconds"
+_PROVISION_TIMEOUT = "VariantInstanceProvisionTimeoutInSeconds"
+_TIMEOUTS = (_DOWNLOAD_TIMEOUT, _STARTUP_TIMEOUT, _PROVISION_TIMEOUT)
 _SUCCESS, _ERROR = "SUCCESS_NOTIFICATION_TOPIC", "ERROR_NOTIFICATION_TOPIC"
 
 
@@ -65,26 +67,40 @@ def _create_request(params: Params) -> CreateEndpointConfig:
 def _variant(variant: Mapping[str, Any]) -> Variant:
     described_back = take("ProductionVariant", variant)
     name = variant["VariantName"]
-    for member in ("ModelName", "InstanceType", "InitialInstanceCount"):
+    for member in ("ModelName", "InitialInstanceCount"):
         if variant.get(member) is None:
-            # OURS: all three are needed to start anything; AWS lets some of them out for what is not supported here.
+            # OURS: both are needed to start anything; AWS lets some of them out for what is not supported here.
             raise InvalidRequest(f"The variant {name} must have {member}.")
-    timeouts = {member: variant[member] for member in (_DOWNLOAD_TIMEOUT, _STARTUP_TIMEOUT) if variant.get(member) is not None}
+    if (variant.get("InstanceType") is None) == (not variant.get("InstancePools")):
+        raise InvalidRequest(f"The variant {name} must have exactly one of InstanceType and InstancePools.")
+    timeouts = {member: variant[member] for member in _TIMEOUTS if variant.get(member) is not None}
     settings: dict[str, Any] = {}
     if _DOWNLOAD_TIMEOUT in timeouts:
         settings["model_data_timeout_s"] = timeouts[_DOWNLOAD_TIMEOUT]
     if _STARTUP_TIMEOUT in timeouts:
         settings["startup_timeout_s"] = timeouts[_STARTUP_TIMEOUT]
+    if variant.get(_PROVISION_TIMEOUT) is not None:
+        settings["provision_timeout_s"] = variant[_PROVISION_TIMEOUT]
     if variant.get("InitialVariantWeight") is not None:
         settings["initial_weight"] = float(variant["InitialVariantWeight"])
     return Variant(
         name=name,
         model_name=variant["ModelName"],
-        instance_type=variant["InstanceType"],
+        instance_type=variant.get("InstanceType"),
+        pools=tuple(_pool(pool) for pool in variant.get("InstancePools") or ()),
         initial_instance_count=variant["InitialInstanceCount"],
         described_back=described_back | timeouts,  # Describe shows them only where they were given
         **settings,
     )
+
+
+def _pool(pool: Mapping[str, Any]) -> InstancePool:
+    take("InstancePool", pool)
+    return InstancePool(instance_type=pool["InstanceType"], priority=pool["Priority"], model_name=pool.get("ModelNameOverride"))
+
+
+def _describe_pool(pool: InstancePool) -> Mapping[str, Any]:
+    return given(InstanceType=pool.instance_type, Priority=pool.priority, ModelNameOverride=pool.model_name)
 
 
 def _async_inference(config: Mapping[str, Any]) -> AsyncInferenceConfig:
@@ -145,7 +161,7 @@ def _describe_variant(variant: Variant) -> Mapping[str, Any]:
     return {
         "VariantName": variant.name,
         "ModelName": variant.model_name,
-        "InstanceType": variant.instance_type,
+        **given(InstanceType=variant.instance_type, InstancePools=[_describe_pool(pool) for pool in variant.pools] or None),
         "InitialInstanceCount": variant.initial_instance_count,
         "InitialVariantWeight": variant.initial_weight,
         **variant.described_back,

@@ -49,8 +49,8 @@ _VARIANT: Mapping[str, Treatment] = {
     "ModelName": HONOURED,
     "InitialInstanceCount": HONOURED,
     "InstanceType": HONOURED,
-    "InstancePools": Refused("is not supported: a variant has one InstanceType."),
-    "VariantInstanceProvisionTimeoutInSeconds": DESCRIBED_BACK,  # nothing is provisioned here
+    "InstancePools": HONOURED,
+    "VariantInstanceProvisionTimeoutInSeconds": HONOURED,
     "InitialVariantWeight": HONOURED,
     "AcceleratorType": DESCRIBED_BACK,
     "CoreDumpConfig": Refused("is not supported: core dumps are not collected."),
@@ -108,6 +108,7 @@ MEMBERS: Mapping[str, Mapping[str, Treatment]] = {
         "MetricsConfig": Refused("is not supported: all metrics are published at one rate."),
     },
     "ProductionVariant": _VARIANT,
+    "InstancePool": {"InstanceType": HONOURED, "Priority": HONOURED, "ModelNameOverride": HONOURED},
     "AsyncInferenceConfig": {"ClientConfig": HONOURED, "OutputConfig": HONOURED},
     "AsyncInferenceClientConfig": {"MaxConcurrentInvocationsPerInstance": HONOURED},
     "AsyncInferenceOutputConfig": {

@@ -1,0 +1,112 @@
+"""Instance pools: which type is tried first, what happens where there is no room, and when it is given up."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support.control import World
+
+from tarry.control.requests import CreateEndpoint, CreateModel
+from tarry.core.catalog import Container, InstancePool, Variant
+from tarry.core.deployment import DesiredCapacity
+from tarry.core.endpoint import EndpointStatus as E
+from tarry.core.errors import InvalidRequest, NotFound
+
+GPU, CPU = "ml.g5.xlarge", "ml.m5.xlarge"
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    await world.reconciler.close()
+
+
+def pooled(*pools: InstancePool, count: int = 2, timeout_s: int = 0) -> Variant:
+    return Variant(name="A", model_name="m", pools=pools, initial_instance_count=count, provision_timeout_s=timeout_s)
+
+
+BOTH = (InstancePool(instance_type=CPU, priority=2), InstancePool(instance_type=GPU, priority=1))
+
+
+async def create(world: World, *variants: Variant) -> None:
+    await world.model_and_config("c", *variants)
+    await world.commands.endpoints.create(CreateEndpoint(name="Ep", config_name="c"))
+    await world.settle()
+
+
+def types(world: World) -> list[str]:
+    return sorted(row.instance_type for row in world.instances("InService"))
+
+
+async def test_the_pool_of_the_lowest_priority_number_comes_first(world: World) -> None:
+    await create(world, pooled(*BOTH))
+    assert types(world) == [GPU, GPU]
+
+
+async def test_a_pool_without_room_gives_way_to_the_next(world: World) -> None:
+    world.engine.capacity[GPU] = 1
+    await create(world, pooled(*BOTH, count=3))
+    await world.pass_time(2)
+    assert world.endpoint().status is E.IN_SERVICE
+    assert types(world) == [GPU, CPU, CPU]
+
+
+async def test_without_any_room_the_creation_fails_and_says_so(world: World) -> None:
+    world.engine.capacity |= {GPU: 0, CPU: 1}
+    await create(world, pooled(*BOTH))
+    await world.pass_time(2)
+    assert world.endpoint().status is E.FAILED
+    assert "InsufficientInstanceCapacity" in (world.endpoint().failure_reason or "")
+
+
+async def test_room_is_waited_for_as_long_as_the_variant_says(world: World) -> None:
+    world.engine.capacity |= {GPU: 0, CPU: 0}
+    await create(world, pooled(*BOTH, count=1, timeout_s=300))
+    await world.pass_time(200)
+    assert world.endpoint().status is E.CREATING
+    world.engine.capacity[CPU] = 1
+    await world.pass_time(40)
+    assert (world.endpoint().status, types(world)) == (E.IN_SERVICE, [CPU])
+
+
+async def test_the_wait_for_room_ends(world: World) -> None:
+    world.engine.capacity |= {GPU: 0, CPU: 0}
+    await create(world, pooled(*BOTH, count=1, timeout_s=300))
+    await world.pass_time(310)
+    assert world.endpoint().status is E.FAILED
+
+
+async def test_one_type_without_room_fails_at_once(world: World) -> None:
+    world.engine.capacity[CPU] = 0
+    await create(world)
+    assert world.endpoint().status is E.FAILED
+    assert "CapacityError" in (world.endpoint().failure_reason or "")
+
+
+async def test_more_than_there_is_room_for_goes_back_to_what_was(world: World) -> None:
+    world.engine.capacity[CPU] = 2
+    await world.in_service()
+    await world.commands.endpoints.update_capacities("Ep", [DesiredCapacity(variant_name="A", instance_count=3)])
+    await world.pass_time(5)
+    assert (world.endpoint().status, types(world)) == (E.IN_SERVICE, [CPU])
+    assert "CapacityError" in (world.endpoint().failure_reason or "")
+
+
+async def test_a_pool_may_bring_a_model_of_its_own(world: World) -> None:
+    await world.model_and_config("other")
+    await world.commands.models.create(CreateModel(name="small", containers=(Container(image="stub:small"),)))
+    world.images.known.add("stub:small")
+    world.engine.capacity[GPU] = 1
+    await create(world, pooled(BOTH[1], InstancePool(instance_type=CPU, priority=2, model_name="small")))
+    await world.pass_time(2)
+    assert {(spec.instance_type, spec.containers[0].image) for spec in world.engine.started} == {
+        (GPU, "stub:1"),
+        (CPU, "stub:small"),
+    }
+
+
+async def test_pools_that_cannot_be_are_refused(world: World) -> None:
+    with pytest.raises(InvalidRequest, match="InstanceType of its own"):
+        await world.model_and_config("twice", pooled(BOTH[0], BOTH[0]))
+    with pytest.raises(NotFound):
+        await world.model_and_config("missing", pooled(InstancePool(instance_type=CPU, model_name="none")))
