@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tarry.aws.call import Service
+from tarry.aws.services.sagemaker.members import MEMBERS, Refused
 from tarry.aws.specs import load_spec
 
 
@@ -23,6 +24,25 @@ def operations(services: Mapping[str, Service]) -> Iterator[Listed]:
         for operation in sorted(load_spec(name).operation_names):
             refused = operation in services[name].refused
             yield Listed(name, operation, operation in services[name].operations and not refused, refused)
+
+
+def render_members() -> list[str]:
+    """What becomes of each member that a SageMaker request can carry."""
+    lines = [
+        "",
+        "## Members of SageMaker's requests",
+        "",
+        "*Honoured*: it has its effect. *Described back*: it has no meaning off AWS; it is kept, and Describe shows it again.",
+        "*Refused*: the request fails with ValidationException and the sentence that is shown. Nothing is dropped in silence.",
+        "",
+        "| Structure | Member | |",
+        "|---|---|---|",
+    ]
+    for shape in sorted(MEMBERS):
+        for name, treatment in MEMBERS[shape].items():
+            told = f"refused: `{name} {treatment.reason}`" if isinstance(treatment, Refused) else treatment.value
+            lines.append(f"| {shape} | `{name}` | {told} |")
+    return lines
 
 
 def render_markdown(services: Mapping[str, Service]) -> str:
@@ -46,4 +66,5 @@ def render_markdown(services: Mapping[str, Service]) -> str:
         lines += ["", f"## {name}", ""]
         lines += [f"* {item.operation}" for item in listed if item.service == name and item.implemented]
         lines += [f"* {item.operation} (refused)" for item in listed if item.service == name and item.refused]
+    lines += render_members()
     return "\n".join(lines) + "\n"

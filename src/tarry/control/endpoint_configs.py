@@ -5,8 +5,8 @@ import math
 from tarry.control.context import Context, Kind, tags_change
 from tarry.control.requests import CreateEndpointConfig
 from tarry.control.tags import checked_tags
-from tarry.core.catalog import AsyncInferenceConfig, EndpointConfig, Variant
-from tarry.core.errors import InvalidRequest, LimitExceeded
+from tarry.core.catalog import AsyncInferenceConfig, EndpointConfig, Model, Variant
+from tarry.core.errors import InvalidRequest, LimitExceeded, NotSupported
 from tarry.core.names import S3Location
 from tarry.ports import Add, Page, PageQuery
 
@@ -31,7 +31,7 @@ class EndpointConfigCommands:
         _check_output(request.async_inference)
         for variant in request.variants:
             for name in {variant.model_name, *(pool.model_name for pool in variant.pools if pool.model_name is not None)}:
-                await context.model(name)
+                _check_model(await context.model(name))
         config = EndpointConfig(
             id=context.ids.uuid(),
             name=request.name,
@@ -71,6 +71,14 @@ def check_weight(weight: float) -> None:
     """Raise InvalidRequest for a weight that is not a finite number of at least 0."""
     if not (math.isfinite(weight) and weight >= 0):
         raise InvalidRequest(f"A variant's weight must be a finite number of at least 0, got {weight}.")
+
+
+def _check_model(model: Model) -> None:
+    if any(container.multi_model for container in model.containers):
+        raise NotSupported(
+            f"The model {model.name} is in MultiModel mode, which is not supported: InvokeEndpointAsync cannot name one of its "
+            "models. Give each model an endpoint or a variant of its own."
+        )
 
 
 def _check_variants(variants: tuple[Variant, ...]) -> None:

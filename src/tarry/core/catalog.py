@@ -42,6 +42,8 @@ class Container:
     model_data: ModelDataSource | None = None
     additional_model_data: Mapping[str, ModelDataSource] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    multi_model: bool = False
+    """Its model data are many models, of which a request names one: kept, and refused by an asynchronous configuration."""
     described_back: JsonObject = field(default_factory=dict)
 
 

@@ -40,7 +40,7 @@ _CONTAINER: Mapping[str, Treatment] = {
     "Environment": HONOURED,
     "ModelPackageName": Refused("is not supported: there is no model registry here. Give Image and ModelDataUrl."),
     "InferenceSpecificationName": Refused("is not supported: there is no model registry here. Give Image and ModelDataUrl."),
-    "MultiModelConfig": Refused("is not supported: InvokeEndpointAsync cannot name a model, so endpoints serve one each."),
+    "MultiModelConfig": DESCRIBED_BACK,  # such a model is refused by CreateEndpointConfig
     "ContainerMetricsConfig": Refused("is not supported: metrics of containers are not collected."),
 }
 

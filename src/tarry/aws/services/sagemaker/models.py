@@ -48,6 +48,9 @@ def _create_request(params: Params) -> CreateModel:
         raise NotSupported(
             f"InferenceExecutionConfig with Mode {mode} is not supported: InvokeEndpointAsync cannot name a container."
         )
+    if several and len(several) > 1 and any(one.get("Mode") == "MultiModel" for one in several):
+        # AWS: the sentence as reported by OElesin/sagemaker-autopilot-step-functions#10.
+        raise InvalidRequest("More than one container in MultiModel mode is not supported with inference pipeline.")
     _check_hostnames(several or ())
     return CreateModel(
         name=params["ModelName"],
@@ -70,8 +73,6 @@ def _check_hostnames(containers: Sequence[Mapping[str, Any]]) -> None:
 def _container(definition: Mapping[str, Any]) -> Container:
     described_back = take("ContainerDefinition", definition)
     if (mode := definition.get("Mode")) is not None:
-        if mode != "SingleModel":
-            raise NotSupported(f"Mode {mode} is not supported: InvokeEndpointAsync cannot name a model. Use SingleModel.")
         described_back["Mode"] = mode
     image = definition.get("Image")
     if image is None:
@@ -87,6 +88,7 @@ def _container(definition: Mapping[str, Any]) -> Container:
         model_data=source,
         additional_model_data=additional,
         environment=definition.get("Environment") or {},
+        multi_model=mode == "MultiModel",
         described_back=described_back,
     )
 

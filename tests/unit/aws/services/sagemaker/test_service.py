@@ -132,7 +132,10 @@ def _source(**changes: Any) -> dict[str, Any]:
         ({"Containers": [{"Image": IMAGE, "ContainerHostname": "a"}, {"Image": IMAGE}]}, "ContainerHostname of its own"),
         ({"Containers": [{"Image": IMAGE, "ContainerHostname": "a"}] * 2}, "ContainerHostname of its own"),
         ({"PrimaryContainer": {"ModelDataUrl": "s3://b/k"}}, "must have an Image"),
-        ({"PrimaryContainer": {"Image": IMAGE, "Mode": "MultiModel"}}, "Mode MultiModel is not supported"),
+        (
+            {"Containers": [{"Image": IMAGE, "Mode": "MultiModel"}, {"Image": IMAGE}]},
+            "^More than one container in MultiModel mode is not supported with inference pipeline.$",
+        ),
         ({"PrimaryContainer": {"ModelPackageName": "p"}}, "ModelPackageName is not supported"),
         (_source(S3DataType="S3Prefix", CompressionType="None"), "must end with a forward slash"),
         (_source(S3DataType="S3Prefix", CompressionType="Gzip"), "With S3Prefix give CompressionType None"),
@@ -375,3 +378,11 @@ async def test_tags(door: Door) -> None:
 
 def test_every_operation_is_one_of_sagemakers(door: Door) -> None:
     assert set(door.service.operations) <= set(SPEC.operation_names)
+
+
+async def test_a_multi_model_is_kept_and_refused_by_a_configuration(door: Door) -> None:
+    container = {"Image": IMAGE, "Mode": "MultiModel", "MultiModelConfig": {"ModelCacheSetting": "Enabled"}}
+    await door("CreateModel", ModelName="m", ExecutionRoleArn=ROLE, PrimaryContainer=container)
+    assert (await door("DescribeModel", ModelName="m"))["PrimaryContainer"] == container
+    with pytest.raises(InvalidRequest, match="MultiModel mode, which is not supported"):
+        await door("CreateEndpointConfig", EndpointConfigName="c", ProductionVariants=[VARIANT], AsyncInferenceConfig=ASYNC)
