@@ -10,8 +10,9 @@ import pytest
 from tarry.backends.database.keyring import SqlKeyring
 from tarry.backends.database.schema import metadata
 from tarry.backends.database.transactions import Database
-from tarry.core.errors import AlreadyExists
+from tarry.core.errors import AlreadyExists, NotFound
 from tarry.core.keys import AccessKey
+from tarry.core.policy import read_policy
 from tarry.ports import Keyring
 from tarry.testing.keyring import FakeKeyring
 
@@ -58,3 +59,25 @@ async def test_odd_ids_are_unknown_ids(keyring: Keyring) -> None:
     for odd in ("", "'", "%", "A" * 10_000, "é\x00"):
         assert await keyring.get(odd) is None
         await keyring.revoke(odd)
+
+
+POLICY = read_policy('{"Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}')
+
+
+async def test_status_and_policy_change_and_nothing_else(keyring: Keyring) -> None:
+    await keyring.add(KEY)
+    await keyring.get(KEY.id)
+    await keyring.update(replace(KEY, active=False, policy=POLICY, secret="other", name="other"))
+    assert await keyring.get(KEY.id) == replace(KEY, active=False, policy=POLICY)
+    await keyring.update(replace(KEY, active=True, policy=None))
+    assert await keyring.get(KEY.id) == KEY
+    with pytest.raises(NotFound):
+        await keyring.update(replace(KEY, id="AKIA9"))
+
+
+async def test_all_keys_are_listed_oldest_first(keyring: Keyring) -> None:
+    assert await keyring.list() == []
+    keys = [KEY, replace(KEY, id="AKIA0", policy=POLICY), replace(KEY, id="AKIA2", active=False)]
+    for key in keys:
+        await keyring.add(key)
+    assert await keyring.list() == keys

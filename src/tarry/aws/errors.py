@@ -110,6 +110,10 @@ _S3: Mapping[type[core.TarryError], Row] = {
 TABLE: Mapping[str, Mapping[type[core.TarryError], Row]] = {
     "sagemaker": _SAGEMAKER,
     "sagemaker-runtime": _RUNTIME,
+    "sns": {
+        **_QUERY,
+        core.AccessDenied: Row(code="AuthorizationError", status=403, source="SNS API reference, errors of CreateTopic"),
+    },
     "json": _SAGEMAKER,
     "rest-json": _RUNTIME,
     "query": _QUERY,

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from tarry.aws.auth import Verified, authenticate, open_body
+from tarry.aws.authorization import authorise, may_list
 from tarry.aws.body import BodyReader, BodyTooLargeError, BodyTooSlowError, ClientGoneError, too_large, too_slow
 from tarry.aws.call import Body, Call, Caller, Reply, Service
 from tarry.aws.codecs import json, query, rest_json, rest_xml, s3_operations
@@ -22,7 +23,7 @@ from tarry.aws.request import Request
 from tarry.aws.routing import Kind, Route
 from tarry.aws.specs import Family, OperationModel, Spec, load_spec
 from tarry.aws.validate import validate
-from tarry.core.errors import Bug, TarryError
+from tarry.core.errors import AccessDenied, Bug, ObjectNotFound, TarryError
 from tarry.core.names import Scope
 from tarry.ports import Clock, Ids, Keyring
 
@@ -79,7 +80,10 @@ class Gateway:
         try:
             understood = await self._understand(request, way, reader)
             name = understood.operation.name
-            answer = await self._call(way, understood, request, context)
+            try:
+                answer = await self._call(way, understood, request, context)
+            except (AwsError, TarryError) as error:
+                raise await self._concealed(error, way, understood) from error
         except ClientGoneError:
             raise
         except Exception as error:  # noqa: BLE001 - the last place before the client: everything becomes an answer, and is logged
@@ -101,9 +105,8 @@ class Gateway:
         if way.kind is Kind.UNSIGNED:
             await self._authenticate(request, way.family, way.service, _EMPTY_SHA256)
             raise Bug("A request without a signature was verified.")
-        spec, service = self._specs[way.service], self._door.services[way.service]
-        if spec.family == "rest-xml":
-            return await self._understand_s3(request, spec, service, reader)
+        if self._specs[way.service].family == "rest-xml":
+            return await self._understand_s3(request, way, reader)
         return await self._understand_whole(request, way, reader)
 
     async def _understand_whole(self, request: Request, way: Route, reader: BodyReader) -> _Understood:
@@ -111,10 +114,12 @@ class Gateway:
         spec, service = self._specs[way.service], self._door.services[way.service]
         name = _named_without_body(spec, request)
         body = await reader.read(OPERATION_BYTES_MAX.get((spec.name, name), BODY_BYTES_MAX[spec.family]))
+        verified: Verified | None = None
         caller: Caller | None = None
         if way.kind is Kind.SIGNED:
             digest = hashlib.sha256(body).hexdigest() if body else _EMPTY_SHA256
-            caller = self._caller(await self._authenticate(request, spec.family, spec.signing_name, digest))
+            verified = await self._authenticate(request, spec.family, spec.signing_name, digest)
+            caller = self._caller(verified)
         if spec.family == "query":
             form = query.read_form(request, body)
             name = query.resolve(spec, form)
@@ -126,18 +131,40 @@ class Gateway:
             operation = _implemented(spec, service, name)
             params = json.parse(operation, body) if spec.family == "json" else rest_json.parse(operation, request, body)
         validate(spec, operation, params)
+        if verified is not None:
+            await self._authorise(verified, way, name, params)
         return _Understood(operation, params, caller)
 
-    async def _understand_s3(self, request: Request, spec: Spec, service: Service, reader: BodyReader) -> _Understood:
+    async def _understand_s3(self, request: Request, way: Route, reader: BodyReader) -> _Understood:
         """S3 signs what the client says of the body; the body itself is verified while it is read."""
+        spec, service = self._specs[way.service], self._door.services[way.service]
         verified = await self._authenticate(request, spec.family, spec.signing_name, None)
         caller = self._caller(verified)
         operation = _implemented(spec, service, s3_operations.resolve(spec, request))
         if rest_xml.streams_in(operation):
             params = rest_xml.parse(operation, request, b"")
+            await self._authorise(verified, way, operation.name, params)
             return _Understood(operation, params, caller, open_body(request.raw, verified, reader.stream()))
         document = await _read_verified(request, verified, reader)
-        return _Understood(operation, rest_xml.parse(operation, request, document), caller)
+        params = rest_xml.parse(operation, request, document)
+        await self._authorise(verified, way, operation.name, params)
+        return _Understood(operation, params, caller)
+
+    async def _authorise(self, verified: Verified, way: Route, operation: str, params: Mapping[str, Any]) -> None:
+        """Errors: AccessDenied; also for a key that was taken away while its request was on the way."""
+        key = await self._door.keyring.get(verified.access_key_id)
+        if key is None:
+            raise AccessDenied(f"The access key {verified.access_key_id} was removed.")
+        authorise(key, way.service, operation, params, self._door.scope)
+
+    async def _concealed(self, error: Exception, way: Route, understood: _Understood) -> Exception:
+        """The error; to a caller who may not list a bucket, that something is missing from it is not told."""
+        missing = isinstance(error, ObjectNotFound) or (isinstance(error, AwsError) and error.code == "NoSuchKey")
+        if way.service != "s3" or not missing or understood.caller is None:
+            return error
+        key = await self._door.keyring.get(understood.caller.access_key_id)
+        bucket = understood.params.get("Bucket", "")
+        return error if key is not None and may_list(key, bucket, self._door.scope) else AccessDenied("Access Denied")
 
     async def _authenticate(self, request: Request, family: Family, service: str, digest: str | None) -> Verified:
         door = self._door

@@ -15,6 +15,7 @@ from tarry.aws.services.sagemaker import sagemaker_service
 from tarry.aws.services.sagemaker_runtime import sagemaker_runtime_service
 from tarry.aws.services.sns import sns_service
 from tarry.aws.services.sts import sts_service
+from tarry.aws.services.tarry import tarry_service
 from tarry.backends.alarms import NoAlarms
 from tarry.backends.database.keyring import SqlKeyring
 from tarry.backends.database.outbox import SqlOutbox
@@ -33,6 +34,7 @@ from tarry.backends.system import SystemClock, SystemIds
 from tarry.backends.wakeups import LocalWakeups
 from tarry.bootstrap.directory import DataDirectory
 from tarry.bootstrap.first_key import ensure_first_key
+from tarry.control.access_keys import AccessKeyCommands
 from tarry.control.commands import Commands
 from tarry.control.reconciler import Reconciler
 from tarry.core.names import Scope
@@ -250,6 +252,7 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
             "s3": s3_service(cloud.buckets, scope),
             "sns": sns_service(cloud.topics, cloud.subscriptions),
             "sts": sts_service(),
+            "tarry": tarry_service(AccessKeyCommands(data.keyring, clock, scope)),
         },
         keyring=data.keyring,
         scope=scope,
@@ -285,6 +288,7 @@ def all_services() -> Mapping[str, Service]:
         "s3": s3_service(nothing, nothing),
         "sns": sns_service(nothing, nothing),
         "sts": sts_service(),
+        "tarry": tarry_service(nothing),
     }
 
 

@@ -14,6 +14,7 @@ import tarry
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
 from tarry.bootstrap.images import build_image
 from tarry.bootstrap.serve import run_server
+from tarry.cli import keys
 from tarry.core.errors import TarryError
 from tarry.settings import load
 
@@ -107,6 +108,8 @@ def _joined(separator: str, ours: str, name: str) -> str:
     parts = [ours, *(part for part in os.environ.get(name, "").split(separator) if part and part not in ours)]
     return separator.join(parts)
 
+
+app.add_typer(keys.app, name="keys")
 
 images = typer.Typer(help="What can be started.", no_args_is_help=True)
 app.add_typer(images, name="images")

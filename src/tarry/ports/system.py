@@ -1,6 +1,6 @@
 """Keys, counts, hints, time and identifiers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -16,6 +16,14 @@ class Keyring(Protocol):
 
     async def add(self, key: AccessKey) -> None:
         """Keep a key. AlreadyExists if the id is taken."""
+        ...
+
+    async def list(self) -> Sequence[AccessKey]:
+        """All keys, oldest first."""
+        ...
+
+    async def update(self, key: AccessKey) -> None:
+        """Write ``active`` and ``policy`` of the key of this id; what else it holds never changes. NotFound if there is none."""
         ...
 
     async def revoke(self, access_key_id: str) -> None:

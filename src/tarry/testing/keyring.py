@@ -1,6 +1,9 @@
 """Access keys in memory."""
 
-from tarry.core.errors import AlreadyExists
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tarry.core.errors import AlreadyExists, NotFound
 from tarry.core.keys import AccessKey
 
 
@@ -19,6 +22,16 @@ class FakeKeyring:
         if key.id in self.keys:
             raise AlreadyExists("access key", key.id)
         self.keys[key.id] = key
+
+    async def list(self) -> Sequence[AccessKey]:
+        """See ports.Keyring."""
+        return list(self.keys.values())
+
+    async def update(self, key: AccessKey) -> None:
+        """See ports.Keyring."""
+        if key.id not in self.keys:
+            raise NotFound("access key", key.id)
+        self.keys[key.id] = replace(self.keys[key.id], active=key.active, policy=key.policy)
 
     async def revoke(self, access_key_id: str) -> None:
         """See ports.Keyring."""

@@ -175,9 +175,12 @@ def require_signed(case: Case, signed: Sequence[bytes]) -> None:
 
 
 async def look_up(case: Case, access_key_id: str) -> AccessKey:
-    """The key, or AWS's error for one that does not exist. What no key id looks like never reaches the database."""
+    """The key, or AWS's error for one that does not exist or is inactive, which makes no difference.
+
+    What no key id looks like never reaches the database.
+    """
     key = await case.keyring.get(access_key_id) if _key_id(access_key_id) else None
-    if key is None:
+    if key is None or not key.active:
         raise case.refusal(Problem.UNKNOWN_KEY, extras={"AWSAccessKeyId": echo(access_key_id)})
     return key
 

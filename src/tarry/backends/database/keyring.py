@@ -3,17 +3,23 @@
 Every request asks for a key, so known keys are kept in memory; this process is the only writer.
 """
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tarry.backends.database.schema import access_key
 from tarry.backends.database.transactions import Database
-from tarry.core.errors import AlreadyExists
+from tarry.core.errors import AlreadyExists, NotFound
 from tarry.core.keys import AccessKey
+from tarry.core.policy import read_policy
 
 KEPT_MAX = 4096
 
 _GET = select(access_key).where(access_key.c.id == bindparam("of"))
+_LIST = select(access_key).order_by(access_key.c.seq)
+_UPDATE = update(access_key).where(access_key.c.id == bindparam("of"))
 _REVOKE = delete(access_key).where(access_key.c.id == bindparam("of"))
 
 
@@ -33,9 +39,7 @@ class SqlKeyring:
         row = await self._database.read(lambda connection: connection.execute(_GET, {"of": access_key_id}).one_or_none())
         if row is None:
             return None
-        key = AccessKey(
-            id=row.id, secret=row.secret, name=row.name, principal_arn=row.principal_arn, created_at_us=row.created_at_us
-        )
+        key = _key(row)
         if generation == self._generation:
             if len(self._kept) >= KEPT_MAX:
                 self._kept.clear()
@@ -44,15 +48,34 @@ class SqlKeyring:
 
     async def add(self, key: AccessKey) -> None:
         """See ports.Keyring."""
-        row = {"id": key.id, "secret": key.secret, "name": key.name}
+        row = {
+            "id": key.id,
+            "secret": key.secret,
+            "name": key.name,
+            "principal_arn": key.principal_arn,
+            "created_at_us": key.created_at_us,
+            **_changeable(key),
+        }
 
         def run(connection: Connection) -> None:
             try:
-                connection.execute(
-                    insert(access_key), {**row, "principal_arn": key.principal_arn, "created_at_us": key.created_at_us}
-                )
+                connection.execute(insert(access_key), row)
             except IntegrityError:
                 raise AlreadyExists("access key", key.id) from None  # the driver's error would carry the secret
+
+        await self._database.write(run, after=lambda _: self._changed())
+
+    async def list(self) -> Sequence[AccessKey]:
+        """See ports.Keyring."""
+        rows = await self._database.read(lambda connection: connection.execute(_LIST).all())
+        return [_key(row) for row in rows]
+
+    async def update(self, key: AccessKey) -> None:
+        """See ports.Keyring."""
+
+        def run(connection: Connection) -> None:
+            if connection.execute(_UPDATE, {"of": key.id, **_changeable(key)}).rowcount != 1:
+                raise NotFound("access key", key.id)
 
         await self._database.write(run, after=lambda _: self._changed())
 
@@ -67,3 +90,19 @@ class SqlKeyring:
     def _changed(self) -> None:
         self._generation += 1
         self._kept.clear()
+
+
+def _changeable(key: AccessKey) -> dict[str, Any]:
+    return {"active": key.active, "policy": None if key.policy is None else key.policy.document}
+
+
+def _key(row: Any) -> AccessKey:
+    return AccessKey(
+        id=row.id,
+        secret=row.secret,
+        name=row.name,
+        principal_arn=row.principal_arn,
+        created_at_us=row.created_at_us,
+        active=row.active,
+        policy=None if row.policy is None else read_policy(row.policy),
+    )

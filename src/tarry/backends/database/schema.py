@@ -9,7 +9,7 @@ Conditions of partial indexes are written out as text: SQLite uses such an index
 condition with literal values.
 """
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, text, true
 
 metadata = MetaData(
     naming_convention={
@@ -196,6 +196,8 @@ access_key = Table(
     Column("name", Text, nullable=False),
     Column("principal_arn", Text, nullable=False),
     Column("created_at_us", BigInteger, nullable=False),
+    Column("active", Boolean, nullable=False, server_default=true()),
+    Column("policy", Text, nullable=True),  # as it was given; none: everything is allowed
 )
 
 counter = Table(
