@@ -5,7 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install dev demo check test test-all clients bench lock docs clean
+.PHONY: help install dev demo check test test-all clients clients-fast bench lock docs clean
+
+# The clients that `make test` runs; `make test-all` runs all of requirements/clients and the JavaScript one.
+CLIENTS := boto3-newest awscli sagemaker-sdk-v2
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,14 +29,18 @@ check: dev ## Format, lint, types, layers, budgets (the fast part)
 	$(BIN)/mypy
 	$(PYTEST) -q tests/architecture tests/docs
 
-test: check clients ## What CI runs
+test: check clients-fast ## What CI runs
 	$(PYTEST) -m "not slow" -n 2 --dist loadgroup
 
 test-all: check clients ## With the long suites
 	$(PYTEST) -n 2 --dist loadgroup
 
-clients: ## The pinned client environments
-	@for file in requirements/clients/*.txt; do scripts/make-environment .clients/$$(basename $$file .txt) $$file; done
+clients: clients-fast ## The pinned environments of all clients
+	@for file in requirements/clients/*.txt; do scripts/make-environment .clients/$$(basename $$file .txt) $$file || exit 1; done
+	@scripts/make-javascript-client .clients/javascript
+
+clients-fast: ## Those of the clients that `make test` runs
+	@for name in $(CLIENTS); do scripts/make-environment .clients/$$name requirements/clients/$$name.txt || exit 1; done
 
 bench: dev ## Rates as ratios from one run; raw figures in bench/results
 	$(BIN)/python -m bench

@@ -141,6 +141,13 @@ def _key_by_name(action: str) -> Demands:
     return demands
 
 
+def _role(action: str) -> Demands:
+    def demands(params: Params, scope: Scope) -> Iterator[Demand]:
+        yield f"iam:{action}", f"arn:{scope.partition}:iam::{scope.account_id}:role/{params['RoleName']}"
+
+    return demands
+
+
 _MODEL, _CONFIG, _ENDPOINT = ("model", "ModelName"), ("endpoint-config", "EndpointConfigName"), ("endpoint", "EndpointName")
 
 _TABLE: Mapping[str, Mapping[str, Demands]] = {
@@ -207,6 +214,7 @@ _TABLE: Mapping[str, Mapping[str, Demands]] = {
             )
         },
     },
+    "iam": {"GetRole": _role("GetRole")},
     # AWS: GetCallerIdentity needs no permission (STS API reference).
     "sts": {"GetCallerIdentity": _nothing},
     "tarry": {

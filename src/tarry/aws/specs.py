@@ -18,7 +18,7 @@ __all__ = ["Family", "OperationModel", "Shape", "Spec", "load_spec"]
 
 EXTENSIONS = Path(__file__).parent / "extensions"
 
-SPECS_SERVED = ("sagemaker", "sagemaker-runtime", "s3", "sns", "sts", "tarry")
+SPECS_SERVED = ("iam", "sagemaker", "sagemaker-runtime", "s3", "sns", "sts", "tarry")
 """The services that this server can speak, by their botocore names."""
 
 

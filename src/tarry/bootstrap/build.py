@@ -10,6 +10,7 @@ import structlog
 
 from tarry.aws.app import App
 from tarry.aws.call import Service
+from tarry.aws.services.iam import iam_service
 from tarry.aws.services.s3 import s3_service
 from tarry.aws.services.sagemaker import sagemaker_service
 from tarry.aws.services.sagemaker_runtime import sagemaker_runtime_service
@@ -34,6 +35,7 @@ from tarry.backends.system import SystemClock, SystemIds
 from tarry.backends.wakeups import LocalWakeups
 from tarry.bootstrap.directory import DataDirectory
 from tarry.bootstrap.first_key import ensure_first_key
+from tarry.bootstrap.sdk_config import write_sdk_config
 from tarry.control.access_keys import AccessKeyCommands
 from tarry.control.commands import Commands
 from tarry.control.reconciler import Reconciler
@@ -185,6 +187,7 @@ async def _open_data(ground: _Ground) -> _Data:
     terms = LeaseTerms(clock=ground.clock, ids=ground.ids, lease_s=settings.lease_s, epoch=await next_epoch(database))
     keyring = SqlKeyring(database)
     await ensure_first_key(ground.directory, keyring, ground.scope, ground.clock)
+    write_sdk_config(ground.directory.root, ground.scope)
     return _Data(
         database=database,
         store=SqlStore(database, ground.wakeups),
@@ -251,6 +254,7 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
             "sagemaker-runtime": sagemaker_runtime_service(Intake(endpoints, queue, clock, ids), endpoints),
             "s3": s3_service(cloud.buckets, scope),
             "sns": sns_service(cloud.topics, cloud.subscriptions),
+            "iam": iam_service(scope),
             "sts": sts_service(),
             "tarry": tarry_service(AccessKeyCommands(data.keyring, clock, scope)),
         },
@@ -287,6 +291,7 @@ def all_services() -> Mapping[str, Service]:
         "sagemaker-runtime": sagemaker_runtime_service(nothing, nothing),
         "s3": s3_service(nothing, nothing),
         "sns": sns_service(nothing, nothing),
+        "iam": iam_service(nothing),
         "sts": sts_service(),
         "tarry": tarry_service(nothing),
     }

@@ -13,6 +13,7 @@ from rich.markup import escape
 import tarry
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
 from tarry.bootstrap.images import build_image
+from tarry.bootstrap.sdk_config import FILE as SDK_CONFIG
 from tarry.bootstrap.serve import run_server
 from tarry.cli import keys
 from tarry.core.errors import TarryError
@@ -86,6 +87,8 @@ def env(data_dir: DataDir) -> None:
         "AWS_DATA_PATH": _joined(os.pathsep, str(Path(tarry.__file__).parent / "aws" / "extensions"), "AWS_DATA_PATH"),
         "NO_PROXY": _joined(",", NO_PROXY, "NO_PROXY"),
     }
+    if "SAGEMAKER_USER_CONFIG_OVERRIDE" not in os.environ and (data_dir / SDK_CONFIG).exists():
+        exports["SAGEMAKER_USER_CONFIG_OVERRIDE"] = str((data_dir / SDK_CONFIG).resolve())
     if "no_proxy" in os.environ:  # it goes before the other, where both are set
         exports["no_proxy"] = _joined(",", NO_PROXY, "no_proxy")
     if server.tls_cert:
