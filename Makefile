@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 CLIENTS := boto3-newest awscli sagemaker-sdk-v2
 
 help: ## What can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: ## .venv with the server
 	@scripts/install requirements/server.txt
