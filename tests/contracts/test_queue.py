@@ -2,146 +2,40 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support import entities as make
+from tests.support.queues import CASES, QUEUED_MAX, Case, cases, ids_of
 
-from tarry.backends.database.outbox import SqlOutbox
-from tarry.backends.database.queue import SqlInvocationQueue
-from tarry.backends.database.queue_rows import LeaseTerms, next_epoch
-from tarry.backends.database.schema import metadata
-from tarry.backends.database.store import SqlStore
-from tarry.backends.database.transactions import Database
-from tarry.core.endpoint import Endpoint, EndpointStatus
+from tarry.core.endpoint import EndpointStatus
 from tarry.core.errors import AlreadyExists, BucketNotFound, Bug, EndpointNotFound, LeaseLost, Throttled
+from tarry.core.history import AttemptEnd, InvocationRecord
 from tarry.core.instance import Instance, InstanceState
-from tarry.core.invocation import TERMINAL, TRANSITIONS, InvocationRecord, InvocationState
+from tarry.core.invocation import HEAD_START_US, TERMINAL, TRANSITIONS, InvocationState
 from tarry.ports import (
     CHANNEL_OUTBOX,
+    LOST,
+    RETURNED,
     Add,
+    Back,
     Claim,
-    InvocationQueue,
-    Outbox,
     Overdue,
+    Renewed,
     Replace,
-    Staged,
-    Store,
     channel_queue,
 )
-from tarry.testing.clock import FakeClock
-from tarry.testing.ids import FakeIds
-from tarry.testing.outbox import FakeOutbox
-from tarry.testing.queue import FakeInvocationQueue
-from tarry.testing.store import FakeStore
-from tarry.testing.wakeups import FakeWakeups
 
-QUEUED_MAX = 50
 S = InvocationState
+RETRIED = Back(end=AttemptEnd.RETRIED)
 
 
-@dataclass
-class Case:
-    """A queue with one endpoint ``endpoint-e`` and one instance ``i`` that all buckets are routed to."""
-
-    store: Store
-    queue: InvocationQueue
-    outbox: Outbox
-    clock: FakeClock
-    wakeups: FakeWakeups
-    in_one_commit: bool
-    restart: Callable[[], "asyncio.Future[None]"]
-    published: list[Staged] = field(default_factory=list)
-    instance: Instance = field(default_factory=make.instance)
-
-    def publish(self, staged: Staged) -> None:
-        if staged.location.bucket == "missing":
-            raise BucketNotFound("no such bucket")
-        self.published.append(staged)
-
-    async def put(self, *ids: str) -> None:
-        for each in ids:
-            await self.queue.put(make.invocation(each), None)
-
-    async def claim(self, limit: int = 1) -> list[Claim]:
-        return await self.queue.claim(self.instance, limit)
-
-    async def record(self, id: str) -> InvocationRecord:
-        record = await self.store.get(InvocationRecord, id)
-        assert record is not None
-        return record
-
-    async def state(self, id: str) -> InvocationState:
-        return (await self.record(id)).state
-
-    async def end(self, claim: Claim, state: InvocationState = S.COMPLETED) -> None:
-        invocation_id = claim.invocation.id
-        reached = await self.queue.decide(claim.lease, make.decision(invocation_id, state))
-        assert reached is (state if self.in_one_commit else S.PUBLISHING)
-        await self.queue.finish(invocation_id)
-
-    async def change_endpoint(self, status: EndpointStatus) -> None:
-        found = await self.store.get(Endpoint, "endpoint-e")
-        assert found is not None
-        await self.store.apply(Replace(replace(found, status=status)))
-
-
-@pytest.fixture(params=["sql", "sql-one-commit", "fake", "fake-one-commit"])
+@pytest.fixture(params=CASES)
 async def case(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Case]:
-    in_one_commit = request.param.endswith("one-commit")
-    making = _sql if request.param.startswith("sql") else _fake
-    async for case in making(tmp_path / "tarry.db", in_one_commit):
-        await case.store.apply(Add(make.endpoint()), Add(case.instance), Add(make.routing()))
-        case.wakeups.hints.clear()
-        yield case
-
-
-async def _sql(path: Path, in_one_commit: bool) -> AsyncIterator[Case]:
-    database = await Database.open(path, create=metadata)
-    clock, ids, wakeups = FakeClock(make.NOW_US), FakeIds(), FakeWakeups()
-
-    async def queue() -> SqlInvocationQueue:
-        terms = LeaseTerms(clock=clock, ids=ids, lease_s=30.0, epoch=await next_epoch(database))
-        publish = (lambda _connection, staged, _now_us: made.publish(staged)) if in_one_commit else None
-        return SqlInvocationQueue(database, terms, wakeups, publish_in_transaction=publish, queued_max=QUEUED_MAX)
-
-    async def restart() -> None:
-        made.queue = await queue()
-
-    made = Case(
-        SqlStore(database, wakeups),
-        await queue(),
-        SqlOutbox(database, clock),
-        clock,
-        wakeups,
-        in_one_commit,
-        lambda: asyncio.ensure_future(restart()),
-    )
-    try:
+    async for made in cases(request.param, tmp_path):
         yield made
-    finally:
-        await database.close()
-
-
-async def _fake(_: Path, in_one_commit: bool) -> AsyncIterator[Case]:
-    clock, wakeups = FakeClock(make.NOW_US), FakeWakeups()
-    store, outbox = FakeStore(wakeups), FakeOutbox(clock)
-    queue = FakeInvocationQueue(store, outbox, clock, FakeIds(), wakeups)
-    queue.queued_max = QUEUED_MAX
-
-    async def restart() -> None:
-        queue.new_epoch()
-
-    made = Case(store, queue, outbox, clock, wakeups, in_one_commit, lambda: asyncio.ensure_future(restart()))
-    if in_one_commit:
-        queue.publish = lambda staged, _now_us: made.publish(staged)
-    yield made
-
-
-def ids_of(claims: list[Claim]) -> list[str]:
-    return [claim.invocation.id for claim in claims]
 
 
 # ----------------------------------------------------------------------------------------------------- accept and claim
@@ -185,10 +79,12 @@ async def test_oldest_first_within_few_buckets(case: Case) -> None:
     assert ids_of(await case.claim(35)) == [f"n{n}" for n in range(5, 40)]
 
 
-async def test_lower_priority_numbers_go_first(case: Case) -> None:
-    for n, priority in enumerate([1, 0, 1, 0]):
+async def test_a_priority_is_a_head_start(case: Case) -> None:
+    for n, priority in enumerate([0, 1, 0, 9, -1]):
         await case.queue.put(make.invocation(f"n{n}", priority=priority), None)
-    assert ids_of(await case.claim(3)) == ["n1", "n3", "n0"]
+    later_us = make.NOW_US + HEAD_START_US + 1
+    await case.queue.put(make.invocation("late", priority=1, received_at_us=later_us), None)
+    assert ids_of(await case.claim(9)) == ["n3", "n1", "n0", "n2", "late", "n4"]
 
 
 async def test_nothing_for_limits_below_one(case: Case) -> None:
@@ -201,7 +97,7 @@ async def test_nothing_for_limits_below_one(case: Case) -> None:
 async def test_a_released_invocation_keeps_its_place(case: Case) -> None:
     await case.put("1", "2")
     (claim,) = await case.claim()
-    await case.queue.release(claim.lease, lost=False)
+    await case.queue.release(claim.lease, RETURNED)
     assert ids_of(await case.claim()) == ["1"]
 
 
@@ -272,7 +168,7 @@ async def test_a_full_queue_is_throttled_until_there_is_room(case: Case) -> None
     await case.put("room")
     with pytest.raises(Throttled):
         await case.put("no room")
-    await case.queue.release(claim.lease, lost=False)
+    await case.queue.release(claim.lease, RETURNED)
     await case.claim(2)
     await case.put("room again")
     with pytest.raises(Throttled):
@@ -305,10 +201,10 @@ async def test_a_lease_that_runs_out_is_a_lost_attempt(case: Case) -> None:
     (new,) = await case.claim()
     assert (new.attempt, new.lost_attempts) == (2, 1)
     assert new.lease.token != old.lease.token
-    assert await case.queue.renew([old.lease, new.lease]) == {"1"}
+    assert (await case.queue.renew([old.lease, new.lease])).lost == {"1"}
     with pytest.raises(LeaseLost):
         await case.queue.decide(old.lease, make.decision("1"))
-    await case.queue.release(old.lease, lost=True)
+    await case.queue.release(old.lease, LOST)
     assert await case.state("1") is S.RUNNING
     await case.end(new)
     assert await case.state("1") is S.COMPLETED
@@ -317,14 +213,14 @@ async def test_a_lease_that_runs_out_is_a_lost_attempt(case: Case) -> None:
 async def test_renewed_leases_last(case: Case) -> None:
     await case.put("1", "2")
     one, two = await case.claim(2)
-    assert await case.queue.renew([]) == set()
+    assert await case.queue.renew([]) == Renewed()
     for _ in range(5):
         case.clock.advance(20)
-        assert await case.queue.renew([one.lease]) == set()
+        assert await case.queue.renew([one.lease]) == Renewed()
         await case.queue.reap(10)
     assert await case.state("1") is S.RUNNING
     assert await case.state("2") is S.QUEUED
-    assert await case.queue.renew([one.lease, two.lease, replace(one.lease, invocation_id="3")]) == {"2", "3"}
+    assert (await case.queue.renew([one.lease, two.lease, replace(one.lease, invocation_id="3")])).lost == {"2", "3"}
 
 
 async def test_a_release_counts_only_when_it_was_lost(case: Case) -> None:
@@ -332,9 +228,9 @@ async def test_a_release_counts_only_when_it_was_lost(case: Case) -> None:
     for lost in (False, True, False):
         (claim,) = await case.claim()
         case.wakeups.hints.clear()
-        await case.queue.release(claim.lease, lost=lost)
+        await case.queue.release(claim.lease, LOST if lost else RETURNED)
         assert case.wakeups.hints == [channel_queue("endpoint-e")]
-        await case.queue.release(claim.lease, lost=True)  # it is not held any more
+        await case.queue.release(claim.lease, LOST)  # it is not held any more
     record = await case.record("1")
     assert (record.state, record.attempts, record.lost_attempts) == (S.QUEUED, 3, 1)
 
@@ -344,7 +240,7 @@ async def test_the_third_lost_attempt_ends_it(case: Case) -> None:
     for lost in range(1, 4):
         claim = (await case.claim(2))[0]
         assert claim.invocation.id == "1"
-        await case.queue.release(claim.lease, lost=True)
+        await case.queue.release(claim.lease, LOST)
         assert (await case.record("1")).lost_attempts == lost
     assert ids_of(await case.claim(2)) == []  # 2 is still held, and 1 is not for instances any more
     (overdue,) = (await case.queue.reap(10)).overdue
@@ -360,10 +256,10 @@ async def test_the_leases_of_an_older_epoch_are_void_at_once(case: Case) -> None
     await case.end(ended)
     await case.queue.decide(publishing.lease, make.decision("3"))
     await case.restart()
-    assert await case.queue.renew([held.lease]) == {"1"}
+    assert (await case.queue.renew([held.lease])).lost == {"1"}
     with pytest.raises(LeaseLost):
         await case.queue.decide(held.lease, make.decision("1"))
-    await case.queue.release(held.lease, lost=False)
+    await case.queue.release(held.lease, RETURNED)
     assert await case.state("1") is S.RUNNING
     reaped = await case.queue.reap(10)
     assert [decision.invocation_id for decision in reaped.unpublished] == ([] if case.in_one_commit else ["3"])
@@ -386,8 +282,8 @@ async def test_a_decision_is_made_once(case: Case) -> None:
             await case.queue.decide(claim.lease, make.decision("1", state))
     record = await case.record("1")
     assert (record.state, record.outcome, record.instance_id) == (S.COMPLETED, make.decision("1").outcome, None)
-    await case.queue.release(claim.lease, lost=True)
-    assert await case.queue.renew([claim.lease]) == {"1"}
+    await case.queue.release(claim.lease, LOST)
+    assert (await case.queue.renew([claim.lease])).lost == {"1"}
     case.clock.advance(1000)
     reaped = await case.queue.reap(10)
     assert (reaped.overdue, reaped.unpublished) == ((), ())
@@ -463,14 +359,14 @@ async def test_a_decision_that_nobody_published_comes_back_whole(case: Case, inl
     decision = make.decision("1", S.FAILED, inline=inline)
     await case.queue.decide(claim.lease, replace(decision, outcome=replace(decision.outcome, response=b"big")))
     case.clock.advance(20)
-    assert await case.queue.renew([claim.lease]) == set()  # its owner is still publishing
+    assert await case.queue.renew([claim.lease]) == Renewed()  # its owner is still publishing
     case.clock.advance(20)
     assert (await case.queue.reap(10)).unpublished == ()
     for _ in range(2):
         case.clock.advance(31)
         assert (await case.queue.reap(10)).unpublished == (decision,)
         assert (await case.queue.reap(10)).unpublished == ()  # the sweeper is at it
-    assert await case.queue.renew([claim.lease]) == {"1"}
+    assert (await case.queue.renew([claim.lease])).lost == {"1"}
     await case.queue.finish("1")
     case.clock.advance(31)
     assert (await case.queue.reap(10)).unpublished == ()
@@ -499,7 +395,7 @@ async def test_the_time_to_live_counts_to_the_first_claim(case: Case) -> None:
     await case.queue.renew([claim.lease])
     assert (await case.queue.reap(10)).overdue == ()
     case.clock.advance(0.000_001)
-    await case.queue.release(claim.lease, lost=False)
+    await case.queue.release(claim.lease, RETURNED)
     assert ids_of(await case.claim(5)) == ["claimed"]  # what has expired is not for instances
     (overdue,) = (await case.queue.reap(10)).overdue
     assert (overdue.invocation.id, overdue.overdue, overdue.attempt) == ("waiting", Overdue.EXPIRED, 0)
@@ -528,7 +424,7 @@ async def test_what_waits_on_a_deleted_endpoint_is_ended(case: Case, status: End
     second = await case.queue.reap(10)
     assert sorted(ids_of([*first.overdue, *second.overdue])) == ["2", "3"]
     assert {claim.overdue for claim in (*first.overdue, *second.overdue)} == {Overdue.ENDPOINT_DELETED}
-    await case.queue.release(held.lease, lost=False)
+    await case.queue.release(held.lease, RETURNED)
     (third,) = (await case.queue.reap(10)).overdue
     assert (third.invocation.id, third.overdue) == ("1", Overdue.ENDPOINT_DELETED)
     assert await case.state("other") is S.QUEUED
@@ -550,7 +446,9 @@ async def _in_state(case: Case, state: InvocationState) -> Claim:
     await case.put("x")
     (claim,) = await case.claim()
     if state is S.QUEUED:
-        await case.queue.release(claim.lease, lost=False)
+        await case.queue.release(claim.lease, RETURNED)
+    elif state is S.DELAYED:
+        await case.queue.release(claim.lease, RETRIED)
     elif state is S.PUBLISHING:
         await case.queue.decide(claim.lease, make.decision("x"))
     elif state is not S.RUNNING:
@@ -568,7 +466,7 @@ async def test_every_step_from_every_state_is_in_the_table(case: Case, state: In
     steps: list[Callable[[], Awaitable[object]]] = [
         lambda: case.queue.finish("x"),
         lambda: case.claim(5),
-        lambda: case.queue.release(claim.lease, lost=True),
+        lambda: case.queue.release(claim.lease, LOST),
         lambda: case.queue.renew([claim.lease]),
         *(lambda end=end: case.queue.decide(claim.lease, make.decision("x", end)) for end in sorted(TERMINAL)),
         lambda: _late_reap(case),
@@ -593,8 +491,13 @@ async def test_every_row_of_the_table_can_be_walked(case: Case) -> None:
         await case.put(end)
         (claim,) = await case.claim()
         walked.add((S.QUEUED, await case.state(end)))
-        await case.queue.release(claim.lease, lost=False)
+        await case.queue.release(claim.lease, RETURNED)
         walked.add((S.RUNNING, await case.state(end)))
+        (claim,) = await case.claim()
+        await case.queue.release(claim.lease, RETRIED)
+        walked.add((S.RUNNING, await case.state(end)))
+        await case.queue.reap(5)
+        walked.add((S.DELAYED, await case.state(end)))
         (claim,) = await case.claim()
         reached = await case.queue.decide(claim.lease, make.decision(end, end))
         walked.add((S.RUNNING, reached))

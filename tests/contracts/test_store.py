@@ -16,8 +16,8 @@ from tarry.core.catalog import EndpointConfig, Model, TagSet
 from tarry.core.deployment import Deployment, DeploymentState, Routing, Share
 from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.errors import AlreadyExists, Bug, Conflict, InvalidRequest
+from tarry.core.history import InvocationRecord
 from tarry.core.instance import Instance, InstanceState
-from tarry.core.invocation import InvocationRecord
 from tarry.ports import CHANNEL_ENDPOINTS, Add, PageQuery, Remove, Replace, SortBy, Store, channel_queue
 from tarry.testing.store import FakeStore
 from tarry.testing.wakeups import FakeWakeups

@@ -16,7 +16,8 @@ from tarry.backends.database.queue_rows import LeaseTerms, next_epoch
 from tarry.backends.database.schema import decision
 from tarry.backends.database.store import SqlStore
 from tarry.core.errors import BucketNotFound, LeaseLost, ObjectRefused
-from tarry.core.invocation import InvocationRecord, InvocationState
+from tarry.core.history import InvocationRecord
+from tarry.core.invocation import InvocationState
 from tarry.core.names import S3Location
 from tarry.embedded.buckets.buckets import Buckets
 from tarry.embedded.buckets.store import EmbeddedObjectStore, publish_in_transaction

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tarry.control.commands import Commands
+from tarry.control.context import Context
+from tarry.control.invocations import InvocationPorts
 from tarry.control.reconciler import Reconciler
 from tarry.control.requests import CreateEndpoint, CreateEndpointConfig, CreateModel
 from tarry.core.catalog import AsyncInferenceConfig, Container, EndpointConfig, Model, ModelDataSource, Variant
@@ -18,8 +20,11 @@ from tarry.testing.clock import FakeClock
 from tarry.testing.engine import FakeEngine
 from tarry.testing.ids import FakeIds
 from tarry.testing.images import FakeImages
+from tarry.testing.invocations import FakeInvocationRecords, FakeQueueControl
 from tarry.testing.modelserver import FakeModelServer
 from tarry.testing.notifier import FakeNotifier
+from tarry.testing.outbox import FakeOutbox
+from tarry.testing.queue import FakeInvocationQueue
 from tarry.testing.store import FakeStore
 from tarry.testing.wakeups import FakeWakeups
 
@@ -84,7 +89,16 @@ class World:
 
     def __post_init__(self) -> None:
         self.store = FakeStore(self.wakeups)
-        self.commands = Commands(self.store, self.clock, self.ids, SCOPE, self.alarms)
+        self.outbox = FakeOutbox(self.clock)
+        self.queue = FakeInvocationQueue(self.store, self.outbox, self.clock, self.ids, self.wakeups)
+        ports = InvocationPorts(
+            queue=self.queue,
+            records=FakeInvocationRecords(self.queue, self.store, self.outbox),
+            control=FakeQueueControl(self.queue, self.wakeups),
+            wakeups=self.wakeups,
+        )
+        context = Context(store=self.store, clock=self.clock, ids=self.ids, scope=SCOPE)
+        self.commands = Commands(context, self.alarms, ports)
         self.reconciler = self.new_reconciler()
 
     def new_reconciler(self) -> Reconciler:

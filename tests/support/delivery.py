@@ -9,18 +9,21 @@ from typing import Any
 from tests.support import entities
 
 from tarry.core.endpoint import Endpoint
+from tarry.core.history import InvocationRecord
 from tarry.core.instance import Instance
-from tarry.core.invocation import Invocation, InvocationRecord, InvocationState
+from tarry.core.invocation import Invocation, InvocationState
 from tarry.delivery.directory import EndpointDirectory
 from tarry.delivery.dispatcher import Dispatcher
 from tarry.delivery.intake import Intake
 from tarry.delivery.settlement import Settlement
 from tarry.delivery.slots import Slots
 from tarry.delivery.sweeper import Sweeper
+from tarry.delivery.work import Work
 from tarry.delivery.worker import Attempted, Worker
 from tarry.ports import Add, Claim, Outgoing, Replace
 from tarry.testing.clock import FakeClock
 from tarry.testing.ids import FakeIds
+from tarry.testing.invocations import FakeInvocationRecords, FakeQueueControl
 from tarry.testing.metrics import FakeMetrics
 from tarry.testing.modelserver import FakeAnswer, FakeModelServer
 from tarry.testing.notifier import FakeNotifier
@@ -41,17 +44,19 @@ class World:
         self.store = FakeStore()
         self.outbox = FakeOutbox(self.clock)
         self.queue = FakeInvocationQueue(self.store, self.outbox, self.clock, self.ids, self.wakeups)
+        self.records = FakeInvocationRecords(self.queue, self.store, self.outbox)
+        self.control = FakeQueueControl(self.queue, self.wakeups)
         self.objects, self.models, self.notifier = (
             FakeObjectStore(),
             FakeModelServer(),
             FakeNotifier("arn:t", "arn:ok", "arn:error"),
         )
         self.objects.create_bucket("b")
-        self.settlement = Settlement(self.queue, self.objects, self.clock, self.metrics)
-        self.worker = Worker(self.queue, self.objects, self.models, self.settlement, self.clock)
+        self.settlement = Settlement(self.queue, self.objects, self.records, self.clock, self.metrics)
+        self.worker = Worker(self.queue, self.objects, self.models, self.records, self.settlement, self.clock)
         self.directory = EndpointDirectory(self.store, self.clock, self.wakeups, "us-east-1")
         self.intake = Intake(self.directory, self.queue, self.clock, self.ids)
-        self.sweeper = Sweeper(self.queue, self.settlement, self.clock)
+        self.sweeper = Sweeper(self.queue, self.settlement, self.clock, self.wakeups)
         self.dispatcher = Dispatcher(self.outbox, self.notifier, self.metrics, self.clock, self.wakeups)
         self.slots = Slots(self.store, self.queue, self.worker, self.models, self.clock, self.wakeups, lease_s=30.0)
         self.instance = entities.instance(addresses=(ADDRESS,))
@@ -78,7 +83,7 @@ class World:
 
     async def attempt(self) -> Attempted:
         """Claim the next invocation and work on it."""
-        return await self.worker.attempt(await self.claim(), self.instance)
+        return await self.worker.attempt(Work(await self.claim()), self.instance)
 
     async def record(self, id: str = "1") -> InvocationRecord:
         """The record of an invocation."""

@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from tarry.aws.specs import EXTENSIONS
 from tarry.bootstrap.directory import DataDirectory
 
 START_S_MAX = 60
@@ -87,6 +88,10 @@ class ServerProcess:
         """An unmodified boto3 client for it."""
         directory = DataDirectory(self.data_dir)
         key, secret = directory.read_credentials()
+        if service == "tarry":
+            boto3.setup_default_session()
+            loader = boto3.DEFAULT_SESSION._session.get_component("data_loader")
+            loader.search_paths.insert(0, str(EXTENSIONS))
         return boto3.client(
             service,
             region_name=directory.read_region(),

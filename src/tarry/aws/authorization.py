@@ -141,6 +141,30 @@ def _key_by_name(action: str) -> Demands:
     return demands
 
 
+def _invocation(action: str) -> Demands:
+    def demands(params: Params, scope: Scope) -> Iterator[Demand]:
+        yield f"tarry:{action}", scope.arn("tarry", f"invocation/{params.get('InvocationId') or params.get('InferenceId')}")
+
+    return demands
+
+
+def _of_endpoint(action: str) -> Demands:
+    """On the endpoint that is named, in SageMaker's own form; on everything where none is."""
+
+    def demands(params: Params, scope: Scope) -> Iterator[Demand]:
+        name = params.get("EndpointName")
+        yield f"tarry:{action}", "*" if name is None else scope.sagemaker_arn("endpoint", name)
+
+    return demands
+
+
+def _redrive(params: Params, scope: Scope) -> Iterator[Demand]:
+    for each in params.get("InvocationIds") or ():
+        yield "tarry:RedriveInvocations", scope.arn("tarry", f"invocation/{each}")
+    if not params.get("InvocationIds"):
+        yield from _of_endpoint("RedriveInvocations")(params, scope)
+
+
 def _role(action: str) -> Demands:
     def demands(params: Params, scope: Scope) -> Iterator[Demand]:
         yield f"iam:{action}", f"arn:{scope.partition}:iam::{scope.account_id}:role/{params['RoleName']}"
@@ -148,6 +172,7 @@ def _role(action: str) -> Demands:
     return demands
 
 
+_QUEUE_OPERATIONS = ("ListInvocations", "DescribeQueue", "PurgeQueue", "PutRetryPolicy", "DeleteRetryPolicy")
 _MODEL, _CONFIG, _ENDPOINT = ("model", "ModelName"), ("endpoint-config", "EndpointConfigName"), ("endpoint", "EndpointName")
 
 _TABLE: Mapping[str, Mapping[str, Demands]] = {
@@ -218,6 +243,9 @@ _TABLE: Mapping[str, Mapping[str, Demands]] = {
     # AWS: GetCallerIdentity needs no permission (STS API reference).
     "sts": {"GetCallerIdentity": _nothing},
     "tarry": {
+        **{name: _invocation(name) for name in ("DescribeInvocation", "WaitInvocation", "StopInvocation", "SetPriority")},
+        **{name: _of_endpoint(name) for name in _QUEUE_OPERATIONS},
+        "RedriveInvocations": _redrive,
         "ListAccessKeys": _everywhere("tarry:ListAccessKeys"),
         **{
             name: _key_by_name(name)

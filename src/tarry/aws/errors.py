@@ -114,6 +114,10 @@ TABLE: Mapping[str, Mapping[type[core.TarryError], Row]] = {
         **_QUERY,
         core.AccessDenied: Row(code="AuthorizationError", status=403, source="SNS API reference, errors of CreateTopic"),
     },
+    "tarry": {
+        **_SAGEMAKER,
+        core.NotFound: Row(code="ResourceNotFoundException", source="the word of most JSON services in botocore's descriptions"),
+    },
     "json": _SAGEMAKER,
     "rest-json": _RUNTIME,
     "query": _QUERY,

@@ -18,9 +18,11 @@ from tarry.aws.services.sns import sns_service
 from tarry.aws.services.sts import sts_service
 from tarry.aws.services.tarry import tarry_service
 from tarry.backends.alarms import NoAlarms
+from tarry.backends.database.invocation_records import SqlInvocationRecords
 from tarry.backends.database.keyring import SqlKeyring
 from tarry.backends.database.outbox import SqlOutbox
 from tarry.backends.database.queue import SqlInvocationQueue
+from tarry.backends.database.queue_control import SqlQueueControl
 from tarry.backends.database.queue_decisions import decided_handles
 from tarry.backends.database.queue_rows import LeaseTerms, next_epoch
 from tarry.backends.database.store import SqlStore
@@ -38,6 +40,8 @@ from tarry.bootstrap.first_key import ensure_first_key
 from tarry.bootstrap.sdk_config import write_sdk_config
 from tarry.control.access_keys import AccessKeyCommands
 from tarry.control.commands import Commands
+from tarry.control.context import Context
+from tarry.control.invocations import InvocationPorts
 from tarry.control.reconciler import Reconciler
 from tarry.core.names import Scope
 from tarry.delivery.directory import EndpointDirectory
@@ -62,11 +66,13 @@ from tarry.ports import (
     Ids,
     Images,
     InvocationQueue,
+    InvocationRecords,
     Keyring,
     ModelServer,
     Notifier,
     ObjectStore,
     Outbox,
+    QueueControl,
     Store,
     Wakeups,
 )
@@ -138,6 +144,8 @@ class _Data:
     store: Store
     queue: InvocationQueue
     outbox: Outbox
+    records: InvocationRecords
+    control: QueueControl
     keyring: Keyring
 
 
@@ -196,6 +204,8 @@ async def _open_data(ground: _Ground) -> _Data:
             database, terms, ground.wakeups, publish_in_transaction=publish_in_transaction, queued_max=settings.queued_max
         ),
         outbox=SqlOutbox(database, ground.clock),
+        records=SqlInvocationRecords(database, ground.clock),
+        control=SqlQueueControl(database, ground.clock, ground.wakeups),
         keyring=keyring,
     )
 
@@ -246,17 +256,20 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
     reconciler = Reconciler(store, instances.engine, models, instances.images, cloud.notifier, alarms, clock, ids, wakeups)
     resources.push_async_callback(reconciler.close)
     endpoints = EndpointDirectory(store, clock, wakeups, scope.region)
-    settlement = Settlement(queue, cloud.objects, clock, metrics)
-    slots = Slots(store, queue, Worker(queue, cloud.objects, models, settlement, clock), models, clock, wakeups, lease_s)
+    settlement = Settlement(queue, cloud.objects, data.records, clock, metrics)
+    worker = Worker(queue, cloud.objects, models, data.records, settlement, clock)
+    slots = Slots(store, queue, worker, models, clock, wakeups, lease_s)
+    invocations = InvocationPorts(queue=queue, records=data.records, control=data.control, wakeups=wakeups)
+    commands = Commands(Context(store=store, clock=clock, ids=ids, scope=scope), alarms, invocations)
     app = App(
         services={
-            "sagemaker": sagemaker_service(Commands(store, clock, ids, scope, alarms)),
+            "sagemaker": sagemaker_service(commands),
             "sagemaker-runtime": sagemaker_runtime_service(Intake(endpoints, queue, clock, ids), endpoints),
             "s3": s3_service(cloud.buckets, scope),
             "sns": sns_service(cloud.topics, cloud.subscriptions),
             "iam": iam_service(scope),
             "sts": sts_service(),
-            "tarry": tarry_service(AccessKeyCommands(data.keyring, clock, scope)),
+            "tarry": tarry_service(AccessKeyCommands(data.keyring, clock, scope), commands.invocations),
         },
         keyring=data.keyring,
         scope=scope,
@@ -269,7 +282,7 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
         "endpoints": endpoints.run,
         "reconciler": reconciler.run,
         "slots": slots.run,
-        "sweeper": Sweeper(queue, settlement, clock).run,
+        "sweeper": Sweeper(queue, settlement, clock, wakeups).run,
         "dispatcher": Dispatcher(data.outbox, cloud.notifier, metrics, clock, wakeups).run,
         "pusher": cloud.pusher.run,
     }
@@ -293,7 +306,7 @@ def all_services() -> Mapping[str, Service]:
         "sns": sns_service(nothing, nothing),
         "iam": iam_service(nothing),
         "sts": sts_service(),
-        "tarry": tarry_service(nothing),
+        "tarry": tarry_service(nothing, nothing),
     }
 
 

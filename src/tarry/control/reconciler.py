@@ -17,8 +17,9 @@ from tarry.control.topic_tests import TopicTests
 from tarry.core.deployment import Deployment, DeploymentState, Routing
 from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.errors import Conflict, DependencyError, StorageFull, TarryError, Throttled
+from tarry.core.history import InvocationRecord
 from tarry.core.instance import ENDED, Instance, InstanceState
-from tarry.core.invocation import TERMINAL, InvocationRecord, InvocationState
+from tarry.core.invocation import TERMINAL, InvocationState
 from tarry.core.planning import EndpointView, plan
 from tarry.ports import (
     CHANNEL_ENDPOINTS,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tarry.core.errors import Bug
+from tarry.core.retry import RetryPolicy
 from tarry.core.rollout import DeploymentConfig
 
 
@@ -77,6 +78,8 @@ class Endpoint:
     failure_reason: str | None = None
     active_deployment_id: str | None = None
     deployment_config: DeploymentConfig | None = None
+    retry: RetryPolicy | None = None
+    """For invocations that are accepted from now on."""
     revision: int = 0
 
 

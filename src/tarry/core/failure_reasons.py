@@ -4,7 +4,10 @@ Only the text for container errors is known from AWS; the others are ours and sa
 """
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from tarry.core.history import UndecidedAttempt
 from tarry.core.invocation import Invocation
 from tarry.core.notifications import iso_millis
 
@@ -65,6 +68,11 @@ def expired(invocation: Invocation) -> str:
     )
 
 
+def stopped() -> str:
+    """OURS: AWS cannot stop an invocation."""
+    return "ClientError: The request was stopped at the wish of its caller (StopInvocation or PurgeQueue)."
+
+
 def endpoint_deleted(endpoint_name: str) -> str:
     """OURS: AWS drops such requests without a word."""
     return f"ClientError: Endpoint {endpoint_name} was deleted before this request had been processed (endpoint deleted)."
@@ -74,16 +82,48 @@ def _model(where: str | None) -> str:
     return "model" if where is None else f"model ({where})"
 
 
-def failure_document(invocation: Invocation, reason: str, *, attempts: int, ended_at_us: int) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What a failure object tells where the container's own words cannot be it."""
+
+    reason: str
+    attempts: int
+    ended_at_us: int
+    undecided: Sequence[UndecidedAttempt] = ()
+    """The attempts before the last, or all of them where the last was lost too."""
+    status: int | None = None
+    excerpt: bytes = b""
+    """The first bytes of what the container answered."""
+
+
+def failure_document(invocation: Invocation, failure: Failure) -> bytes:
     """The failure object where no container answer exists. OURS: AWS documents no form for platform failures."""
-    document = {
-        "failureReason": reason,
+    document: dict[str, object] = {
+        "failureReason": failure.reason,
         "endpointName": invocation.endpoint_name,
         "inferenceId": invocation.inference_id,
         "invocationId": invocation.id,
         "inputLocation": invocation.input_location,
-        "attempts": attempts,
+        "attempts": failure.attempts,
         "receivedTime": iso_millis(invocation.received_at_us),
-        "eventTime": iso_millis(ended_at_us),
+        "eventTime": iso_millis(failure.ended_at_us),
     }
+    if failure.status is not None:
+        document["containerStatus"] = failure.status
+        document["containerBodyExcerpt"] = failure.excerpt.decode(errors="replace")
+    if failure.undecided:
+        document["attemptHistory"] = [_attempt(each) for each in failure.undecided]
     return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def _attempt(attempt: UndecidedAttempt) -> dict[str, object]:
+    told = {
+        "number": attempt.number,
+        "instanceId": attempt.instance_id,
+        "startTime": iso_millis(attempt.claimed_at_us),
+        "endTime": iso_millis(attempt.ended_at_us),
+        "end": attempt.end.value,
+        "containerStatus": attempt.status,
+        "reason": attempt.reason,
+    }
+    return {name: value for name, value in told.items() if value is not None}

@@ -2,17 +2,18 @@
 
 States: Queued (accepted, waiting) → Running (leased to an instance) → Publishing (outcome chosen, not yet visible) → one
 of Completed, Failed, Expired, Stopped. The step to Publishing is taken once, guarded by state and lease token, and chooses
-the outcome for ever. A lost lease puts Running back to Queued.
+the outcome for ever. A lost lease puts Running back to Queued; a retry puts it into Delayed, from where it is Queued again.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tarry.core.catalog import AsyncInferenceConfig
 from tarry.core.deployment import BUCKETS
 from tarry.core.errors import InvalidRequest
 from tarry.core.names import S3Location
+from tarry.core.retry import RetryPolicy
 
 LOST_ATTEMPTS_MAX = 3
 """The third lost attempt fails the request: a poison request must not kill every instance in turn."""
@@ -21,6 +22,10 @@ INLINE_BYTES_MAX = 128 * 1024
 TTL_S_DEFAULT = 21_600  # AWS: InvokeEndpointAsync API reference, RequestTTLSeconds
 TIMEOUT_S_DEFAULT = 900  # AWS: InvokeEndpointAsync API reference, InvocationTimeoutSeconds
 KEY_BYTES_MAX = 1024  # AWS: S3 user guide, object-keys
+PRIORITY_MAX = 9
+"""Priorities go from -9 to 9; 0 is the default."""
+HEAD_START_US = 600_000_000
+"""What one step of priority is worth: a request is taken as if it had come ten minutes earlier."""
 CONCURRENCY_DEFAULT = 4  # OURS: AWS picks a number and does not say which; the seed's example has 4
 
 
@@ -28,6 +33,7 @@ class InvocationState(StrEnum):
     """Where an invocation is."""
 
     QUEUED = "Queued"
+    DELAYED = "Delayed"
     RUNNING = "Running"
     PUBLISHING = "Publishing"
     COMPLETED = "Completed"
@@ -40,7 +46,8 @@ TERMINAL = frozenset({InvocationState.COMPLETED, InvocationState.FAILED, Invocat
 
 TRANSITIONS: dict[InvocationState, frozenset[InvocationState]] = {
     InvocationState.QUEUED: frozenset({InvocationState.RUNNING}),
-    InvocationState.RUNNING: frozenset({InvocationState.PUBLISHING, InvocationState.QUEUED, *TERMINAL}),
+    InvocationState.DELAYED: frozenset({InvocationState.QUEUED}),
+    InvocationState.RUNNING: frozenset({InvocationState.PUBLISHING, InvocationState.QUEUED, InvocationState.DELAYED, *TERMINAL}),
     InvocationState.PUBLISHING: TERMINAL,
     **dict.fromkeys(TERMINAL, frozenset()),
 }
@@ -62,6 +69,9 @@ class InvokeRequest:
     filename: str | None = None
     ttl_s: int | None = None
     timeout_s: int | None = None
+    priority: int = 0
+    same_within_s: int | None = None
+    """The same InferenceId and input within so many seconds is the same request; None: each is one of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +94,7 @@ class Invocation:
     output_location: str
     failure_location: str
     priority: int = 0
-    """Lower ones are claimed first. All are 0 until requests carry a priority; the claim reads it already."""
+    """At acceptance; it can be changed while the invocation waits, see ``InvocationRecord``."""
     input_location: str | None = None
     """None: the body came inline with the request."""
     content_type: str | None = None
@@ -96,6 +106,29 @@ class Invocation:
     error_topic: str | None = None
     include_response_on_success: bool = False
     include_response_on_error: bool = False
+    named_by_caller: bool = False
+    """Whether ``inference_id`` is the caller's; else it is our id."""
+    body_sha256: str | None = None
+    """Of an inline body, in hex, where the caller named the request."""
+    retry: RetryPolicy | None = None
+    """None, as on AWS: what a container answers is the answer."""
+    redrive_of: str | None = None
+    """The ended invocation that this one repeats."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalAttempt:
+    """When an attempt came how far; None for a step that it did not come to. Microseconds since the epoch, UTC."""
+
+    number: int
+    instance_id: str
+    claimed_at_us: int
+    downloaded_at_us: int | None = None
+    """The input was open and its first bytes on the way to the container."""
+    answered_at_us: int | None = None
+    """The container's status line was there."""
+    uploaded_at_us: int | None = None
+    """The whole answer was with the object store, invisible as yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,23 +144,17 @@ class Outcome:
     """What the container answered; kept for the lists of invocations that operators will read."""
     response: bytes | None = None
     """The published bytes, where a notification has to include them and they are at most INLINE_BYTES_MAX."""
+    attempt: FinalAttempt | None = None
+    """The attempt that was decided for; None where no instance had it at its end."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InvocationRecord:
-    """An invocation with its current state, as the store shows it."""
+def rank_us(received_at_us: int, priority: int) -> int:
+    """The place in the queue: the lowest rank is claimed first.
 
-    invocation: Invocation
-    state: InvocationState
-    attempts: int
-    lost_attempts: int
-    instance_id: str | None = None
-    outcome: Outcome | None = None
-
-    @property
-    def id(self) -> str:
-        """The invocation's id."""
-        return self.invocation.id
+    OURS: a priority is a head start, not a class of its own, so that nothing waits for ever: what comes later than the head
+    start is worth can no longer overtake.
+    """
+    return received_at_us - priority * HEAD_START_US
 
 
 def bucket_of(invocation_id: str) -> int:
@@ -179,6 +206,7 @@ class AcceptView:
     endpoint_name: str
     region: str
     config: AsyncInferenceConfig
+    retry: RetryPolicy | None = None
 
 
 def admit(request: InvokeRequest, endpoint: AcceptView, *, invocation_id: str, now_us: int) -> Invocation:
@@ -207,4 +235,34 @@ def admit(request: InvokeRequest, endpoint: AcceptView, *, invocation_id: str, n
         error_topic=config.error_topic,
         include_response_on_success=config.include_response_on_success,
         include_response_on_error=config.include_response_on_error,
+        named_by_caller=request.inference_id is not None,
+        body_sha256=_digest(request),
+        priority=request.priority,
+        retry=endpoint.retry,
     )
+
+
+def redriven(ended: Invocation, *, invocation_id: str, now_us: int) -> Invocation:
+    """A new invocation that asks the same again; its answer goes where the first one's was expected."""
+    return replace(
+        ended,
+        id=invocation_id,
+        bucket=bucket_of(invocation_id),
+        received_at_us=now_us,
+        expires_at_us=now_us + ended.expires_at_us - ended.received_at_us,
+        redrive_of=ended.id,
+    )
+
+
+def is_same_request(one: Invocation, other: Invocation) -> bool:
+    """Whether two requests that were named alike ask for the same."""
+    return all(getattr(one, field) == getattr(other, field) for field in _ASKED)
+
+
+_ASKED = ("inference_id", "endpoint_id", "input_location", "body_sha256", "content_type", "accept", "custom_attributes")
+
+
+def _digest(request: InvokeRequest) -> str | None:
+    if request.body is None or request.inference_id is None:
+        return None
+    return hashlib.sha256(request.body).hexdigest()

@@ -56,4 +56,5 @@ class EndpointDirectory:
             endpoint_name=endpoint.name,
             region=self._region,
             config=deployment.config.async_inference,
+            retry=endpoint.retry,
         )

@@ -12,8 +12,9 @@ import structlog
 
 from tarry.core.errors import TarryError
 from tarry.core.instance import Instance
+from tarry.delivery.work import Work
 from tarry.delivery.worker import Attempted, Worker
-from tarry.ports import Claim, Clock, InvocationQueue, Lease, ModelServer, Wakeups, channel_queue
+from tarry.ports import RETURNED, Claim, Clock, InvocationQueue, Lease, ModelServer, Wakeups, channel_queue
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +29,7 @@ class InstanceSlots:
     def __init__(self, instance: Instance, queue: InvocationQueue, worker: Worker, models: ModelServer, clock: Clock) -> None:
         self.instance = instance
         self.accepting = True
-        self.busy: dict[asyncio.Task[Attempted], Lease] = {}
+        self.busy: dict[asyncio.Task[Attempted], Work] = {}
         self._alone: asyncio.Task[Attempted] | None = None
         self._aside: deque[Claim] = deque()
         """Claimed, lost before, and waiting until nothing else is in flight."""
@@ -42,14 +43,25 @@ class InstanceSlots:
     @property
     def leases(self) -> list[Lease]:
         """What has to be renewed."""
-        return [*self.busy.values(), *(claim.lease for claim in self._aside)]
+        return [*(work.claim.lease for work in self.busy.values()), *(claim.lease for claim in self._aside)]
 
     def lost(self, invocation_ids: Collection[str]) -> None:
         """Drop what somebody else holds now."""
-        for task, lease in self.busy.items():
-            if lease.invocation_id in invocation_ids:
+        for task, work in self.busy.items():
+            if work.claim.invocation.id in invocation_ids:
                 task.cancel()
-        self._aside = deque(claim for claim in self._aside if claim.lease.invocation_id not in invocation_ids)
+        self._aside = deque(claim for claim in self._aside if claim.invocation.id not in invocation_ids)
+
+    async def stop(self, invocation_ids: Collection[str]) -> None:
+        """End what is to be stopped: what is in flight here, the rest by the sweeper."""
+        for task, work in self.busy.items():
+            if work.claim.invocation.id in invocation_ids and not work.stopping:
+                work.stopping = True
+                task.cancel()
+        unwanted = [claim for claim in self._aside if claim.invocation.id in invocation_ids]
+        self._aside = deque(claim for claim in self._aside if claim.invocation.id not in invocation_ids)
+        for claim in unwanted:
+            await self._queue.release(claim.lease, RETURNED)
 
     def retire(self) -> None:
         """Claim nothing more."""
@@ -74,7 +86,7 @@ class InstanceSlots:
                 if hint is not None:
                     hint.cancel()
                 while self._aside:
-                    await self._queue.release(self._aside.popleft().lease, lost=False)
+                    await self._queue.release(self._aside.popleft().lease, RETURNED)
 
     async def _fill_or_pause(self) -> bool:
         try:
@@ -110,8 +122,9 @@ class InstanceSlots:
         return not self._suspect
 
     def _start(self, claim: Claim) -> asyncio.Task[Attempted]:
-        task = asyncio.create_task(self._worker.attempt(claim, self.instance), name=f"attempt {claim.invocation.id}")
-        self.busy[task] = claim.lease
+        work = Work(claim)
+        task = asyncio.create_task(self._worker.attempt(work, self.instance), name=f"attempt {claim.invocation.id}")
+        self.busy[task] = work
         task.add_done_callback(self._ended)
         return task
 

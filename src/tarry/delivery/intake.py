@@ -36,12 +36,17 @@ class Intake:
     async def invoke(self, request: InvokeRequest) -> Accepted:
         """Accept one invocation; durable when this returns. The input object's existence is not checked, as on AWS.
 
+        A request that repeats an earlier one (``same_within_s``) gets the answer that that one got.
+
         Errors: InvalidRequest, EndpointNotFound, Throttled, StorageFull.
         """
         view = await self._directory.lookup(request.endpoint_name)
         _check_input(request)
-        invocation = admit(request, view, invocation_id=self._ids.uuid(), now_us=self._clock.now_us())
-        await self._queue.put(invocation, request.body)
+        now_us = self._clock.now_us()
+        wanted = admit(request, view, invocation_id=self._ids.uuid(), now_us=now_us)
+        within_s = request.same_within_s
+        since_us = None if within_s is None else now_us - within_s * 1_000_000
+        invocation = await self._queue.put(wanted, request.body, same_since_us=since_us)
         return Accepted(
             invocation_id=invocation.id,
             inference_id=invocation.inference_id,
@@ -51,6 +56,8 @@ class Intake:
 
 
 def _check_input(request: InvokeRequest) -> None:
+    if request.same_within_s is not None and request.inference_id is None:
+        raise InvalidRequest("An idempotency window needs an InferenceId: requests of the same InferenceId and input are one.")
     if (request.body is None) == (request.input_location is None):
         came = "neither" if request.body is None else "both"
         raise InvalidRequest(f"Exactly one of Body and InputLocation must be given, got {came}.")

@@ -11,10 +11,13 @@ import structlog
 
 from tarry.core import failure_reasons
 from tarry.core.errors import DependencyError, StorageFull, TarryError
+from tarry.core.failure_reasons import Failure
+from tarry.core.history import UndecidedAttempt
 from tarry.core.invocation import Invocation, InvocationState, Outcome
 from tarry.core.names import S3Location
 from tarry.core.notifications import result_notification
-from tarry.ports import Claim, Clock, Decision, InvocationQueue, Metrics, ObjectStore, Staged
+from tarry.delivery.work import Work
+from tarry.ports import Claim, Clock, Decision, InvocationQueue, InvocationRecords, Metrics, ObjectStore, Staged
 
 log = structlog.get_logger(__name__)
 
@@ -25,8 +28,11 @@ METADATA_KEY = "tarry-invocation"
 class Settlement:
     """Ends invocations."""
 
-    def __init__(self, queue: InvocationQueue, objects: ObjectStore, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, queue: InvocationQueue, objects: ObjectStore, records: InvocationRecords, clock: Clock, metrics: Metrics
+    ) -> None:
         self._queue = queue
+        self._records = records
         self._objects = objects
         self._clock = clock
         self._metrics = metrics
@@ -40,47 +46,58 @@ class Settlement:
             S3Location.parse(location), content_type=content_type, metadata={METADATA_KEY: invocation.id}, chunks=chunks
         )
 
-    async def settle(
-        self, claim: Claim, staged: Staged, state: InvocationState, *, reason: str | None = None, status: int | None = None
-    ) -> None:
+    async def settle(self, work: Work, staged: Staged, state: InvocationState, *, reason: str | None = None) -> None:
         """Decide for these bytes and make them visible.
 
         Errors: LeaseLost (somebody else decides; the staged bytes are dropped), StorageFull (once decided, the sweeper goes on).
         """
+        invocation = work.claim.invocation
         outcome = Outcome(
             state=state,
             ended_at_us=self._clock.now_us(),
             reason=reason,
             content_type=staged.content_type,
-            container_status=status,
-            response=_response_for_notification(claim.invocation, staged, state),
+            container_status=work.status,
+            response=_response_for_notification(invocation, staged, state),
+            attempt=work.attempt(),
         )
         try:
-            await self._conclude(claim, outcome, staged)
+            await self._conclude(work.claim, outcome, staged)
         except StorageFull:
             raise
         except DependencyError as error:
             # The object has nowhere to go: its bucket is gone, or no store would take its key.
             if state is not InvocationState.COMPLETED:
-                await self._conclude(claim, replace(outcome, response=None), None)
+                await self._conclude(work.claim, replace(outcome, response=None), None)
                 return
-            await self.fail(claim, failure_reasons.upload_failed(claim.invocation.output_location, str(error)))
+            await self.fail(work, failure_reasons.upload_failed(invocation.output_location, str(error)))
 
-    async def fail(self, claim: Claim, reason: str, state: InvocationState = InvocationState.FAILED) -> None:
+    async def fail(self, work: Work, reason: str, state: InvocationState = InvocationState.FAILED) -> None:
         """End without an answer of the container: the failure object says why. Errors: LeaseLost, StorageFull.
 
         Where even the failure object has nowhere to go (its bucket is gone), the end and its notification still happen.
         """
-        now_us = self._clock.now_us()
-        body = failure_reasons.failure_document(claim.invocation, reason, attempts=claim.attempt, ended_at_us=now_us)
+        claim, now_us = work.claim, self._clock.now_us()
+        failure = Failure(
+            reason=reason,
+            attempts=claim.attempt,
+            ended_at_us=now_us,
+            undecided=await self._undecided(claim),
+            status=work.status,
+            excerpt=work.excerpt,
+        )
+        body = failure_reasons.failure_document(claim.invocation, failure)
         try:
             staged = await self.stage_answer(claim.invocation, "application/json", _one(body), failed=True)
         except StorageFull:
             raise
         except DependencyError:
-            await self._conclude(claim, Outcome(state=state, ended_at_us=now_us, reason=reason), None)
+            outcome = Outcome(
+                state=state, ended_at_us=now_us, reason=reason, container_status=work.status, attempt=work.attempt()
+            )
+            await self._conclude(claim, outcome, None)
             return
-        await self.settle(claim, staged, state, reason=reason)
+        await self.settle(work, staged, state, reason=reason)
 
     async def roll_forward(self, decision: Decision) -> None:
         """Publish and finish a decision whose process died. Repeats change nothing. Errors: StorageFull."""
@@ -95,9 +112,11 @@ class Settlement:
                 await self._objects.discard(decision.staged)
         await self._queue.finish(decision.invocation_id)
 
-    async def discard(self, staged: Staged) -> None:
-        """Drop bytes that nobody will decide for."""
-        await self._objects.discard(staged)
+    async def _undecided(self, claim: Claim) -> tuple[UndecidedAttempt, ...]:
+        if claim.attempt < 2 and claim.overdue is None:
+            return ()
+        history = await self._records.history(claim.invocation.id)
+        return history.undecided if history else ()
 
     async def _conclude(self, claim: Claim, outcome: Outcome, staged: Staged | None) -> None:
         decision = Decision(

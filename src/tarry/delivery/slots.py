@@ -13,12 +13,14 @@ from tarry.core.errors import TarryError
 from tarry.core.instance import Instance, InstanceState
 from tarry.delivery.instance_slots import POLL_S, InstanceSlots
 from tarry.delivery.worker import Attempted, Worker
-from tarry.ports import CHANNEL_ENDPOINTS, Clock, InvocationQueue, ModelServer, Store, Wakeups, channel_queue
+from tarry.ports import CHANNEL_ENDPOINTS, CHANNEL_STOPS, Clock, InvocationQueue, ModelServer, Store, Wakeups, channel_queue
 
 log = structlog.get_logger(__name__)
 
 RENEWALS_A_LEASE = 3
 """A lease is renewed so often before it would end: two renewals may fail."""
+
+STOPS_WAIT_S = 60.0
 
 
 class Slots:
@@ -49,6 +51,7 @@ class Slots:
         """Follow the instance rows and renew leases, until cancelled."""
         async with self._wakeups.listen(CHANNEL_ENDPOINTS) as hints, asyncio.TaskGroup() as group:
             group.create_task(self._renew_for_ever())
+            group.create_task(self._renew_at_stops())
             while True:
                 try:
                     await self._follow()
@@ -107,15 +110,26 @@ class Slots:
     async def _renew_for_ever(self) -> None:
         while True:
             await self._clock.sleep(self._renew_every_s)
-            try:
-                await self._renew()
-            except TarryError as error:
-                log.warning("leases could not be renewed, trying again", error=str(error))
+            await self._renew_or_say_why()
+
+    async def _renew_at_stops(self) -> None:
+        """A renewal tells what is to be stopped: one comes at each hint that something is."""
+        async with self._wakeups.listen(CHANNEL_STOPS) as stops:
+            while True:
+                if await stops.wait(STOPS_WAIT_S):
+                    await self._renew_or_say_why()
+
+    async def _renew_or_say_why(self) -> None:
+        try:
+            await self._renew()
+        except TarryError as error:
+            log.warning("leases could not be renewed, trying again", error=str(error))
 
     async def _renew(self) -> None:
         leases = [lease for slots in self._slots.values() for lease in slots.leases]
         if not leases:
             return
-        lost = await self._queue.renew(leases)
+        renewed = await self._queue.renew(leases)
         for slots in self._slots.values():
-            slots.lost(lost)
+            slots.lost(renewed.lost)
+            await slots.stop(renewed.stopping)

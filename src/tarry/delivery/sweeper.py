@@ -1,8 +1,11 @@
-"""What nobody is working on any more: ended leases, expired requests, decisions that a crash left unpublished.
+"""What nobody is working on any more: ended leases, unwanted requests, decisions that a crash left unpublished.
 
-One pass a second. Everything it does may be done by several sweepers at once: claims are leased, publishing repeats.
+Unwanted are those that have expired, were lost too often, are to be stopped, or whose endpoint is gone. One pass a second, and
+one at each hint that something is to be stopped. Everything it does may be done by several sweepers at once: claims are
+leased, publishing repeats.
 """
 
+import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
@@ -12,41 +15,57 @@ from tarry.core import failure_reasons
 from tarry.core.errors import LeaseLost, TarryError
 from tarry.core.invocation import InvocationState
 from tarry.delivery.settlement import Settlement
-from tarry.ports import Claim, Clock, InvocationQueue, Overdue
+from tarry.delivery.work import Work
+from tarry.ports import CHANNEL_STOPS, Claim, Clock, InvocationQueue, Overdue, Wakeups
 
 log = structlog.get_logger(__name__)
 
 PERIOD_S = 1.0
+STOPS_WAIT_S = 60.0
 BATCH = 100
 
 
 class Sweeper:
     """Ends what is overdue and rolls decisions forward."""
 
-    def __init__(self, queue: InvocationQueue, settlement: Settlement, clock: Clock) -> None:
+    def __init__(self, queue: InvocationQueue, settlement: Settlement, clock: Clock, wakeups: Wakeups) -> None:
         self._queue = queue
         self._settlement = settlement
         self._clock = clock
+        self._wakeups = wakeups
 
     async def run(self) -> None:
         """Sweep until cancelled. What fails for the world's sake is tried again in the next pass."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sweep_for_ever())
+            group.create_task(self._sweep_at_stops())
+
+    async def _sweep_for_ever(self) -> None:
         while True:
-            try:
-                swept = await self.sweep()
-            except TarryError as error:
-                log.warning("the sweep could not be finished", error=str(error))
-                swept = 0
-            if swept < BATCH:
+            if await self._sweep_or_say_why() < BATCH:
                 await self._clock.sleep(PERIOD_S)
+
+    async def _sweep_at_stops(self) -> None:
+        async with self._wakeups.listen(CHANNEL_STOPS) as stops:
+            while True:
+                if await stops.wait(STOPS_WAIT_S):
+                    await self._sweep_or_say_why()
+
+    async def _sweep_or_say_why(self) -> int:
+        try:
+            return await self.sweep()
+        except TarryError as error:
+            log.warning("the sweep could not be finished", error=str(error))
+            return 0
 
     async def sweep(self) -> int:
         """One pass; returns how many invocations it ended."""
         reaped = await self._queue.reap(BATCH)
-        for decision in reaped.unpublished:
-            await self._one(self._settlement.roll_forward(decision), decision.invocation_id)
+        ends = [self._one(self._settlement.roll_forward(each), each.invocation_id) for each in reaped.unpublished]
         for claim in reaped.overdue:
             reason, state = _why(claim)
-            await self._one(self._settlement.fail(claim, reason, state), claim.invocation.id)
+            ends.append(self._one(self._settlement.fail(Work(claim), reason, state), claim.invocation.id))
+        await asyncio.gather(*ends)  # together: they share commits
         return len(reaped.unpublished) + len(reaped.overdue)
 
     async def _one(self, work: Coroutine[Any, Any, None], invocation_id: str) -> None:
@@ -61,6 +80,8 @@ class Sweeper:
 
 def _why(claim: Claim) -> tuple[str, InvocationState]:
     match claim.overdue:
+        case Overdue.STOPPED:
+            return failure_reasons.stopped(), InvocationState.STOPPED
         case Overdue.EXPIRED:
             return failure_reasons.expired(claim.invocation), InvocationState.EXPIRED
         case Overdue.ENDPOINT_DELETED:

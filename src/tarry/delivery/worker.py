@@ -2,12 +2,14 @@
 
 Bytes stream from the object store through the model server into the object store; memory does not grow with the payload.
 Whatever goes wrong ends in exactly one of three ways: the invocation is settled (the request's or the container's fault),
-released (nobody's fault, or the instance died), or left to whoever holds the lease now.
+released (nobody's fault, the instance died, or the endpoint's owner wants another attempt), or left to whoever holds the lease
+now.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from enum import Enum
 
 import structlog
@@ -26,12 +28,27 @@ from tarry.core.errors import (
     StorageFull,
     Throttled,
 )
+from tarry.core.history import AttemptEnd
 from tarry.core.instance import Instance
 from tarry.core.invocation import Invocation, InvocationState
 from tarry.core.names import S3Location
 from tarry.delivery.pipeline import Pipeline
 from tarry.delivery.settlement import Settlement
-from tarry.ports import Claim, Clock, InvocationQueue, ModelRequest, ModelResponse, ModelServer, ObjectStore, Staged
+from tarry.delivery.work import Work
+from tarry.ports import (
+    LOST,
+    RETURNED,
+    Back,
+    Claim,
+    Clock,
+    InvocationQueue,
+    InvocationRecords,
+    ModelRequest,
+    ModelResponse,
+    ModelServer,
+    ObjectStore,
+    Staged,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -52,88 +69,137 @@ class Worker:
     """Works on claims; one instance of this class serves all model instances."""
 
     def __init__(
-        self, queue: InvocationQueue, objects: ObjectStore, models: ModelServer, settlement: Settlement, clock: Clock
+        self,
+        queue: InvocationQueue,
+        objects: ObjectStore,
+        models: ModelServer,
+        records: InvocationRecords,
+        settlement: Settlement,
+        clock: Clock,
     ) -> None:
         self._clock = clock
+        self._records = records
         self._queue = queue
         self._objects = objects
         self._models = models
         self._settlement = settlement
 
-    async def attempt(self, claim: Claim, instance: Instance) -> Attempted:
-        """Carry one claim to its end. Cancelling gives the invocation back to the queue, uncounted."""
+    async def attempt(self, work: Work, instance: Instance) -> Attempted:
+        """Carry one claim to its end.
+
+        Cancelling gives the invocation back to the queue, uncounted, or ends it as Stopped if ``work.stopping`` says so; the
+        connection to the container is closed either way.
+        """
         try:
-            return await self._settled(claim, instance)
+            return await self._settled(work, instance)
         except LeaseLost:
-            log.info("lease lost, the attempt is dropped", invocation_id=claim.invocation.id)
-            return Attempted.LEASE_LOST
+            return self._lease_lost(work)
         except (StorageFull, Throttled) as error:
             log.warning("nothing can be written, the request goes back to the queue", error=str(error))
-            await self._give_back(claim)
+            await self._give_back(work.claim)
             return Attempted.STORE_FULL
         except asyncio.CancelledError:
-            await self._queue.release(claim.lease, lost=False)
+            if work.stopping:
+                return await self._stop(work)
+            await self._queue.release(work.claim.lease, RETURNED)
             raise
 
-    async def _settled(self, claim: Claim, instance: Instance) -> Attempted:
+    async def _stop(self, work: Work) -> Attempted:
+        try:
+            await self._settlement.fail(work, failure_reasons.stopped(), InvocationState.STOPPED)
+        except LeaseLost:  # it was decided before the stop came
+            return self._lease_lost(work)
+        except (StorageFull, Throttled):
+            await self._give_back(work.claim)
+            return Attempted.STORE_FULL
+        return Attempted.SETTLED
+
+    def _lease_lost(self, work: Work) -> Attempted:
+        log.info("lease lost, the attempt is dropped", invocation_id=work.claim.invocation.id)
+        return Attempted.LEASE_LOST
+
+    async def _settled(self, work: Work, instance: Instance) -> Attempted:
         """An attempt, with everything that nobody foresaw as a failure of the request: it must not come back for ever."""
         try:
-            return await self._attempt(claim, instance)
+            return await self._attempt(work, instance)
         except (RaceError, StorageFull, Throttled):
             raise
         except Exception as error:
-            log.exception("an attempt ended in an error that nobody foresaw", invocation_id=claim.invocation.id)
-            await self._settlement.fail(claim, failure_reasons.unforeseen(error))
+            log.exception("an attempt ended in an error that nobody foresaw", invocation_id=work.claim.invocation.id)
+            await self._settlement.fail(work, failure_reasons.unforeseen(error))
             return Attempted.SETTLED
 
     async def _give_back(self, claim: Claim) -> None:
         """Release, as often as it takes: what is full for the results is full for the queue too."""
         while True:
             try:
-                return await self._queue.release(claim.lease, lost=False)
+                return await self._queue.release(claim.lease, RETURNED)
             except (StorageFull, Throttled):
                 await self._clock.sleep(GIVE_BACK_PAUSE_S)
 
-    async def _attempt(self, claim: Claim, instance: Instance) -> Attempted:
-        invocation = claim.invocation
+    async def _attempt(self, work: Work, instance: Instance) -> Attempted:
+        claim, invocation = work.claim, work.claim.invocation
         pipeline = Pipeline(self._models, self._clock, instance)
         try:
             async with AsyncExitStack() as stack:
                 try:
                     request = await stack.enter_async_context(self._request(claim))
                 except (ObjectNotFound, BucketNotFound):
-                    await self._settlement.fail(claim, failure_reasons.input_missing(invocation.input_location or ""))
-                    return Attempted.SETTLED
+                    return await self._failed(work, failure_reasons.input_missing(invocation.input_location or ""))
                 except ObjectDamaged as error:
-                    await self._settlement.fail(claim, failure_reasons.input_unreadable(str(error)))
-                    return Attempted.SETTLED
+                    return await self._failed(work, failure_reasons.input_unreadable(str(error)))
+                work.downloaded_at_us = self._clock.now_us()
                 response = await stack.enter_async_context(pipeline.invoke(request, timeout_s=float(invocation.timeout_s)))
-                staged = await self._stage(claim, response, pipeline.where)
+                work.answered_at_us, work.status = self._clock.now_us(), response.status
+                if not _succeeded(response.status):
+                    reason = failure_reasons.container_error(response.status, pipeline.where)
+                    if await self._retried(work, reason):
+                        return Attempted.SETTLED
+                staged = await self._stage(work, response, pipeline.where)
         except ModelServerTimeout:
-            await self._settlement.fail(claim, failure_reasons.timed_out(invocation.timeout_s, pipeline.where))
-            return Attempted.SETTLED
+            reason = failure_reasons.timed_out(invocation.timeout_s, pipeline.where)
+            return Attempted.SETTLED if await self._retried(work, reason) else await self._failed(work, reason)
         except ModelResponseInvalid as error:
-            await self._settlement.fail(claim, failure_reasons.broken_answer(str(error), pipeline.where))
-            return Attempted.SETTLED
+            return await self._failed(work, failure_reasons.broken_answer(str(error), pipeline.where))
         except ModelServerUnreachable as error:
-            return await self._unreachable(claim, instance, pipeline, error)
+            return await self._unreachable(work, instance, pipeline, error)
         if staged is not None:
-            await self._settle(claim, staged, response.status, pipeline.where)
+            await self._settle(work, staged, pipeline.where)
         return Attempted.SETTLED
 
-    async def _settle(self, claim: Claim, staged: Staged, status: int, where: str | None) -> None:
+    async def _failed(self, work: Work, reason: str) -> Attempted:
+        await self._settlement.fail(work, reason)
+        return Attempted.SETTLED
+
+    async def _retried(self, work: Work, reason: str) -> bool:
+        """Whether the endpoint's retry policy wants another attempt; then the invocation waits for it."""
+        claim, policy = work.claim, work.claim.invocation.retry
+        if policy is None or not policy.wants(work.status):
+            return False
+        history = await self._records.history(claim.invocation.id)
+        before = sum(1 for each in history.undecided if each.end is AttemptEnd.RETRIED) if history else 0
+        delay_s = policy.delay_s(before + 1)
+        if delay_s is None:
+            return False
+        back = Back(end=AttemptEnd.RETRIED, delay_s=delay_s, status=work.status, reason=reason)
+        await self._queue.release(claim.lease, back)
+        return True
+
+    async def _settle(self, work: Work, staged: Staged, where: str | None) -> None:
+        status = work.status or 0
         if _succeeded(status):
-            await self._settlement.settle(claim, staged, InvocationState.COMPLETED, status=status)
+            await self._settlement.settle(work, staged, InvocationState.COMPLETED)
         else:
             reason = failure_reasons.container_error(status, where)
-            await self._settlement.settle(claim, staged, InvocationState.FAILED, reason=reason, status=status)
+            await self._settlement.settle(work, staged, InvocationState.FAILED, reason=reason)
 
-    async def _stage(self, claim: Claim, response: ModelResponse, where: str | None) -> Staged | None:
+    async def _stage(self, work: Work, response: ModelResponse, where: str | None) -> Staged | None:
         """Stage the answer; None where it has nowhere to go and the invocation has been failed for that."""
-        invocation = claim.invocation
+        invocation = work.claim.invocation
         failed = not _succeeded(response.status)
+        chunks = work.watched(response.chunks)
         try:
-            return await self._settlement.stage_answer(invocation, response.content_type, response.chunks, failed=failed)
+            staged = await self._settlement.stage_answer(invocation, response.content_type, chunks, failed=failed)
         except (BucketNotFound, ObjectRefused) as error:
             place = invocation.failure_location if failed else invocation.output_location
             reason = (
@@ -141,18 +207,17 @@ class Worker:
                 if failed
                 else failure_reasons.upload_failed(place, str(error))
             )
-            await self._settlement.fail(claim, reason)
+            await self._settlement.fail(work, reason)
             return None
+        work.uploaded_at_us = self._clock.now_us()
+        return staged
 
-    async def _unreachable(
-        self, claim: Claim, instance: Instance, pipeline: Pipeline, error: ModelServerUnreachable
-    ) -> Attempted:
+    async def _unreachable(self, work: Work, instance: Instance, pipeline: Pipeline, error: ModelServerUnreachable) -> Attempted:
         """The connection broke. A container that still answers /ping broke it itself; otherwise the instance died."""
         if await self._models.ping(pipeline.address):
-            await self._settlement.fail(claim, failure_reasons.broken_answer(str(error), pipeline.where))
-            return Attempted.SETTLED
-        log.warning("the instance died under a request", instance_id=instance.id, invocation_id=claim.invocation.id)
-        await self._queue.release(claim.lease, lost=True)
+            return await self._failed(work, failure_reasons.broken_answer(str(error), pipeline.where))
+        log.warning("the instance died under a request", instance_id=instance.id, invocation_id=work.claim.invocation.id)
+        await self._queue.release(work.claim.lease, replace(LOST, reason=str(error)))
         return Attempted.INSTANCE_DEAD
 
     @asynccontextmanager

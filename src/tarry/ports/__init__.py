@@ -16,20 +16,23 @@ from tarry.ports.instances import (
     ModelResponse,
     ModelServer,
 )
+from tarry.ports.invocations import InvocationQuery, InvocationRecords, QueueControl
 from tarry.ports.notifications import Notifier, Outbox, Outgoing
 from tarry.ports.objects import ListedObject, ObjectStore, OpenObject, Staged
-from tarry.ports.queue import Claim, Decision, InvocationQueue, Lease, Overdue, Reaped
+from tarry.ports.queue import LOST, RETURNED, Back, Claim, Decision, InvocationQueue, Lease, Overdue, Reaped, Renewed
 from tarry.ports.store import Add, Change, E, Entity, Page, PageQuery, Remove, Replace, SortBy, Store
 from tarry.ports.system import (
     CHANNEL_ENDPOINTS,
     CHANNEL_OUTBOX,
     CHANNEL_PUSHES,
+    CHANNEL_STOPS,
     Clock,
     Ids,
     Keyring,
     Listener,
     Metrics,
     Wakeups,
+    channel_invocation,
     channel_queue,
 )
 
@@ -37,9 +40,13 @@ __all__ = [
     "CHANNEL_ENDPOINTS",
     "CHANNEL_OUTBOX",
     "CHANNEL_PUSHES",
+    "CHANNEL_STOPS",
+    "LOST",
+    "RETURNED",
     "Add",
     "AlarmState",
     "Alarms",
+    "Back",
     "Change",
     "Claim",
     "Clock",
@@ -52,7 +59,9 @@ __all__ = [
     "Ids",
     "Images",
     "InstanceSpec",
+    "InvocationQuery",
     "InvocationQueue",
+    "InvocationRecords",
     "Keyring",
     "Lease",
     "ListedObject",
@@ -69,12 +78,15 @@ __all__ = [
     "Overdue",
     "Page",
     "PageQuery",
+    "QueueControl",
     "Reaped",
     "Remove",
+    "Renewed",
     "Replace",
     "SortBy",
     "Staged",
     "Store",
     "Wakeups",
+    "channel_invocation",
     "channel_queue",
 ]

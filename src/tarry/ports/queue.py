@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from tarry.core.history import AttemptEnd
 from tarry.core.instance import Instance
 from tarry.core.invocation import Invocation, InvocationState, Outcome
 from tarry.core.notifications import Notification
@@ -26,6 +27,7 @@ class Overdue(StrEnum):
     EXPIRED = "expired"  # still queued past its TTL
     LOST = "lost"  # its third attempt was lost
     ENDPOINT_DELETED = "endpoint deleted"
+    STOPPED = "stopped"  # its caller does not want it any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,25 @@ class Claim:
     body: bytes | None
     attempt: int
     lost_attempts: int
+    claimed_at_us: int = 0
     overdue: Overdue | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Back:
+    """Why an attempt gives its invocation back. ``RETURNED`` and ``LOST`` go to Queued, ``RETRIED`` waits ``delay_s`` first.
+
+    Only LOST counts: its instance or its delivery process died; a drain or a stop does not.
+    """
+
+    end: AttemptEnd
+    delay_s: float = 0.0
+    status: int | None = None
+    reason: str | None = None
+
+
+LOST = Back(end=AttemptEnd.LOST)
+RETURNED = Back(end=AttemptEnd.RETURNED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +68,14 @@ class Decision:
     outcome: Outcome
     staged: Staged | None
     notification: Notification | None
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What came of a renewal, by invocation id: whose lease is ``lost``, and whose work is to be ended as Stopped."""
+
+    lost: frozenset[str] = frozenset()
+    stopping: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +93,13 @@ class InvocationQueue(Protocol):
     as soon as a newer process has opened the database.
     """
 
-    async def put(self, invocation: Invocation, body: bytes | None) -> None:
-        """Accept: durable when this returns. Many concurrent puts share one commit.
+    async def put(self, invocation: Invocation, body: bytes | None, *, same_since_us: int | None = None) -> Invocation:
+        """Accept: durable when this returns. Many concurrent puts share one commit. Returns what was accepted.
+
+        With ``same_since_us`` that is the newest invocation received since then that asks for the same (``is_same_request``),
+        if there is one, whatever became of it; then nothing is put.
+
+        An invocation with ``redrive_of`` is put once: Conflict if another repeats that one already.
 
         Errors: EndpointNotFound (it is being deleted), Throttled (the queue or the writer is full), StorageFull.
         Cancelling the caller does not undo the row.
@@ -74,15 +107,15 @@ class InvocationQueue(Protocol):
         ...
 
     async def claim(self, instance: Instance, limit: int) -> list[Claim]:
-        """Lease up to ``limit`` queued invocations from the buckets routed to this instance's variant, oldest first.
+        """Lease up to ``limit`` queued invocations from the buckets routed to this instance's variant, lowest rank first.
 
         Atomic: no two claims take the same invocation. Takes nothing for an instance that is not InService. Expired ones
-        are left to ``reap``.
+        and those to be stopped are left to ``reap``.
         """
         ...
 
-    async def renew(self, leases: Sequence[Lease]) -> set[str]:
-        """Extend leases; returns the invocation ids whose lease is lost."""
+    async def renew(self, leases: Sequence[Lease]) -> Renewed:
+        """Extend leases; tells which are lost, and which of the others are to be stopped."""
         ...
 
     async def decide(self, lease: Lease, decision: Decision) -> InvocationState:
@@ -99,17 +132,18 @@ class InvocationQueue(Protocol):
         """Publishing → the decided end, and the notification into the outbox, in one transaction. Repeats change nothing."""
         ...
 
-    async def release(self, lease: Lease, *, lost: bool) -> None:
-        """Back to Queued. ``lost`` counts the attempt (its instance or delivery process died); a drain or a stop does not.
+    async def release(self, lease: Lease, back: Back) -> None:
+        """Back to the queue, as ``back`` says; the attempt is kept in the invocation's history.
 
         A lease that is lost already changes nothing and is no error.
         """
         ...
 
     async def reap(self, limit: int) -> Reaped:
-        """Put invocations with ended or void leases back (counted as lost), then lease to the sweeper what is overdue.
+        """Put back what nobody holds, then lease to the sweeper what is overdue.
 
-        Overdue: queued past the TTL without ever having been claimed; lost LOST_ATTEMPTS_MAX times; queued on an endpoint
-        that is Deleting or Deleted. Also returns decisions in Publishing whose owner's lease has ended.
+        Put back: invocations with ended or void leases (counted as lost), and Delayed ones that are due or overdue.
+        Overdue: to be stopped; queued past the TTL without ever having been claimed; lost LOST_ATTEMPTS_MAX times; queued on an
+        endpoint that is Deleting or Deleted. Also returns decisions in Publishing whose owner's lease has ended.
         """
         ...

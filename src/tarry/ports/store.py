@@ -8,8 +8,8 @@ from typing import Generic, Protocol, TypeVar
 from tarry.core.catalog import EndpointConfig, Model, TagSet
 from tarry.core.deployment import Deployment, Routing
 from tarry.core.endpoint import Endpoint
+from tarry.core.history import InvocationRecord
 from tarry.core.instance import Instance
-from tarry.core.invocation import InvocationRecord
 
 Entity = Model | EndpointConfig | Endpoint | Deployment | Routing | Instance | TagSet
 """What the Store keeps. InvocationRecord can be read through it and is written by the InvocationQueue alone."""

@@ -98,6 +98,14 @@ CHANNEL_OUTBOX = "outbox"
 CHANNEL_PUSHES = "pushes"
 """Hinted when a message has been committed to a topic with subscribers."""
 
+CHANNEL_STOPS = "stops"
+"""Hinted when somebody wants invocations to be stopped."""
+
+
+def channel_invocation(invocation_id: str) -> str:
+    """Hinted when this invocation has ended."""
+    return f"invocation:{invocation_id}"
+
 
 def channel_queue(endpoint_id: str) -> str:
     """Hinted when work has been queued for this endpoint, or its routing changed."""

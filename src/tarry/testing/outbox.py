@@ -16,12 +16,13 @@ class _Waiting:
 
 
 class FakeOutbox:
-    """ports.Outbox. ``given_up`` holds the error of each notification that was given up."""
+    """ports.Outbox. ``given_up`` holds the error of each notification that was given up, ``announced`` when one was done."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._waiting: dict[str, _Waiting] = {}
         self.given_up: dict[str, str] = {}
+        self.announced: dict[str, int] = {}
 
     def add(self, notification: Notification) -> None:
         """Put a notification in, as the queue does at the end of an invocation."""
@@ -35,7 +36,8 @@ class FakeOutbox:
 
     async def done(self, notification_id: str) -> None:
         """See ports.Outbox."""
-        self._waiting.pop(notification_id, None)
+        if self._waiting.pop(notification_id, None):
+            self.announced[notification_id] = self._clock.now_us()
 
     async def retry(self, notification_id: str, *, after_s: float, error: str) -> None:
         """See ports.Outbox."""
@@ -48,3 +50,8 @@ class FakeOutbox:
         """See ports.Outbox."""
         if self._waiting.pop(notification_id, None):
             self.given_up[notification_id] = error
+
+    def error(self, notification_id: str) -> str | None:
+        """Why a notification has not been handed over, if it was tried."""
+        waiting = self._waiting.get(notification_id)
+        return self.given_up.get(notification_id) or (waiting.error if waiting else None)

@@ -11,8 +11,8 @@ from tarry.core.catalog import EndpointConfig, Model, TagSet
 from tarry.core.deployment import BUCKETS, Deployment, Routing
 from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.errors import AlreadyExists, Bug, Conflict, InvalidRequest
+from tarry.core.history import InvocationRecord
 from tarry.core.instance import Instance
-from tarry.core.invocation import InvocationRecord
 from tarry.ports import CHANNEL_ENDPOINTS, Add, Change, E, Page, PageQuery, Remove, Replace, SortBy, Wakeups, channel_queue
 from tarry.testing.wakeups import FakeWakeups
 

@@ -15,8 +15,9 @@ from tarry.core.catalog import ModelDataSource, TagSet
 from tarry.core.deployment import Deployment, DeploymentState, DesiredCapacity, Routing
 from tarry.core.endpoint import EndpointStatus
 from tarry.core.errors import Conflict, InProgress, InstanceStartError, StorageFull, TarryError, Throttled
+from tarry.core.history import InvocationRecord
 from tarry.core.instance import FAILURE_REASON_CHARS_MAX, Instance, InstanceState, explain_failure
-from tarry.core.invocation import CONCURRENCY_DEFAULT, Invocation, InvocationRecord, InvocationState
+from tarry.core.invocation import CONCURRENCY_DEFAULT, Invocation, InvocationState
 from tarry.ports import CHANNEL_ENDPOINTS, Add, ContainerSpec, InstanceSpec, Replace
 from tarry.testing.engine import FakeEngine
 

@@ -10,7 +10,7 @@ from tarry.core.errors import ModelServerUnreachable, StorageFull, Throttled
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import InvocationState
 from tarry.delivery.slots import Slots
-from tarry.ports import Claim, Lease, ModelRequest
+from tarry.ports import Claim, Lease, ModelRequest, Renewed
 from tarry.testing.modelserver import FakeAnswer
 
 
@@ -226,7 +226,7 @@ async def test_leases_that_cannot_be_renewed_once_are_renewed_later() -> None:
     renew = world.queue.renew
     errors = [Throttled("busy")]
 
-    async def renew_or_fail(leases: Sequence[Lease]) -> set[str]:
+    async def renew_or_fail(leases: Sequence[Lease]) -> Renewed:
         if errors:
             raise errors.pop()
         return await renew(leases)

@@ -9,6 +9,7 @@ from tests.support.delivery import World, settle_down
 from tarry.core.endpoint import EndpointStatus
 from tarry.core.errors import StorageFull
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, InvocationState
+from tarry.delivery.work import Work
 from tarry.ports import Reaped
 
 
@@ -57,7 +58,7 @@ async def test_a_decision_left_by_a_crash_is_published_and_the_model_does_not_ru
     staged = await world.settlement.stage_answer(invocation, "text/csv", _chunks(b"answer"), failed=False)
     world.objects.failures.append(StorageFull("the process dies here"))
     with pytest.raises(StorageFull):
-        await world.settlement.settle(claim, staged, InvocationState.COMPLETED)
+        await world.settlement.settle(Work(claim), staged, InvocationState.COMPLETED)
     assert await world.state() is InvocationState.PUBLISHING
     assert world.objects.get(invocation.output_location) is None
     assert not await world.announced()
@@ -91,7 +92,7 @@ async def test_a_decision_whose_bucket_is_gone_ends_all_the_same() -> None:
     staged = await world.settlement.stage_answer(invocation, "text/csv", _chunks(b"answer"), failed=False)
     world.objects.failures.append(StorageFull("the process dies here"))
     with pytest.raises(StorageFull):
-        await world.settlement.settle(claim, staged, InvocationState.COMPLETED)
+        await world.settlement.settle(Work(claim), staged, InvocationState.COMPLETED)
     del world.objects.buckets["doomed"]
     world.clock.advance(31)
     await world.sweeper.sweep()

@@ -18,8 +18,9 @@ from tarry.core.errors import (
 )
 from tarry.core.invocation import InvocationState
 from tarry.core.names import S3Location
+from tarry.delivery.work import Work
 from tarry.delivery.worker import Attempted, Worker
-from tarry.ports import Decision, Lease, ModelRequest, OpenObject, Staged
+from tarry.ports import Back, Decision, Lease, ModelRequest, OpenObject, Staged
 from tarry.testing.modelserver import FakeAnswer
 from tarry.testing.objects import FakeObjectStore
 
@@ -138,7 +139,7 @@ async def test_a_dead_instance_gives_the_request_back_and_counts() -> None:
     await world.put()
     claim = await world.claim()
     world.models.closed.add(ADDRESS)
-    assert await world.worker.attempt(claim, world.instance) is Attempted.INSTANCE_DEAD
+    assert await world.worker.attempt(Work(claim), world.instance) is Attempted.INSTANCE_DEAD
     record = await world.record()
     assert (record.state, record.lost_attempts) == (InvocationState.QUEUED, 1)
     assert not await world.announced()
@@ -172,7 +173,7 @@ async def test_who_has_lost_the_lease_publishes_nothing() -> None:
     await world.sweeper.sweep()
     assert await world.attempt() is Attempted.SETTLED
     world.answer(body=b"from the late worker")
-    assert await world.worker.attempt(late, world.instance) is Attempted.LEASE_LOST
+    assert await world.worker.attempt(Work(late), world.instance) is Attempted.LEASE_LOST
     stored = world.objects.get(invocation.output_location)
     assert stored is not None
     assert stored.body == b"input"
@@ -229,15 +230,15 @@ async def test_a_full_disk_pauses_and_uses_up_no_attempt() -> None:
     release = world.queue.release
     refusals = 3
 
-    async def full_for_a_while(lease: Lease, *, lost: bool) -> None:
+    async def full_for_a_while(lease: Lease, back: Back) -> None:
         nonlocal refusals
         if refusals:
             refusals -= 1
             raise StorageFull("no room for the queue either")
-        await release(lease, lost=lost)
+        await release(lease, back)
 
     world.queue.release = full_for_a_while  # type: ignore[method-assign]
-    task = asyncio.create_task(world.worker.attempt(claim, world.instance))
+    task = asyncio.create_task(world.worker.attempt(Work(claim), world.instance))
     for _ in range(3):
         await settle_down()
         world.clock.advance(1)
@@ -289,7 +290,7 @@ async def test_bytes_that_were_not_chosen_are_dropped() -> None:
     claim = await world.claim()
     world.queue.new_epoch()
     await world.sweeper.sweep()
-    assert await world.worker.attempt(claim, world.instance) is Attempted.LEASE_LOST
+    assert await world.worker.attempt(Work(claim), world.instance) is Attempted.LEASE_LOST
     assert not world.objects.staged
 
 
@@ -315,7 +316,7 @@ async def test_a_bucket_deleted_between_staging_and_deciding_fails_with_that_rea
 async def test_a_damaged_input_fails_with_that_reason() -> None:
     world = await World().deploy()
     await world.put()
-    world.worker = Worker(world.queue, _Damaged(), world.models, world.settlement, world.clock)
+    world.worker = Worker(world.queue, _Damaged(), world.models, world.records, world.settlement, world.clock)
     await world.attempt()
     record = await world.record()
     assert record.outcome is not None

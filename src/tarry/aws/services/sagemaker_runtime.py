@@ -1,22 +1,27 @@
 """SageMaker Runtime: InvokeEndpointAsync, and the refusal of the synchronous calls."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from tarry.aws.call import Call, Params, Reply, Service
 from tarry.core.errors import InvalidRequest
-from tarry.core.invocation import InvokeRequest
+from tarry.core.invocation import PRIORITY_MAX, InvokeRequest
 from tarry.delivery.directory import EndpointDirectory
 from tarry.delivery.intake import Intake
 
 INVOCATION_ID_HEADER = "X-Tarry-Invocation-Id"
+PRIORITY_HEADER = "X-Tarry-Priority"
+IDEMPOTENCY_HEADER = "X-Tarry-Idempotency-Seconds"
+IDEMPOTENCY_S_MAX = 86_400
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 
 def sagemaker_runtime_service(intake: Intake, directory: EndpointDirectory) -> Service:
     """The runtime's operations over the intake."""
 
     async def invoke_endpoint_async(call: Call, params: Params) -> Reply:
-        accepted = await intake.invoke(_request(params))
+        accepted = await intake.invoke(_request(params, call.headers))
         output = {
             "InferenceId": accepted.inference_id,
             "OutputLocation": accepted.output_location,
@@ -42,7 +47,7 @@ def sagemaker_runtime_service(intake: Intake, directory: EndpointDirectory) -> S
     )
 
 
-def _request(params: Params) -> InvokeRequest:
+def _request(params: Params, headers: Mapping[str, str]) -> InvokeRequest:
     body: bytes | None = params.get("Body")
     location: str | None = params.get("InputLocation")
     if not body and location is not None:
@@ -59,4 +64,16 @@ def _request(params: Params) -> InvokeRequest:
         filename=params.get("Filename"),
         ttl_s=params.get("RequestTTLSeconds"),
         timeout_s=params.get("InvocationTimeoutSeconds"),
+        priority=_number(headers, PRIORITY_HEADER, -PRIORITY_MAX, PRIORITY_MAX) or 0,
+        same_within_s=_number(headers, IDEMPOTENCY_HEADER, 1, IDEMPOTENCY_S_MAX),
     )
+
+
+def _number(headers: Mapping[str, str], name: str, low: int, high: int) -> int | None:
+    """A header of ours, which AWS's description does not have: so it is checked here. None where it was not sent."""
+    text = headers.get(name.lower())
+    if text is None:
+        return None
+    if not _WHOLE_NUMBER.fullmatch(text) or not low <= int(text) <= high:
+        raise InvalidRequest(f"Expected a whole number from {low} to {high} in the header {name}, got {text[:40]!r}.")
+    return int(text)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, bindparam, delete, or_, select, text, update
 
-from tarry.backends.database.schema import WAITING, outbox
+from tarry.backends.database.schema import WAITING, decision, outbox
 from tarry.backends.database.transactions import Database
 from tarry.core.notifications import Notification
 from tarry.core.retry import OUTBOX_DELAY_S_MAX
@@ -21,6 +21,7 @@ _DUE = (
     .limit(bindparam("limit"))
 )
 _DONE = delete(outbox).where(outbox.c.id == bindparam("of"))
+_ANNOUNCED = update(decision).where(decision.c.invocation_id == bindparam("of")).values(announced_at_us=bindparam("now_us"))
 _FAILED = update(outbox).where(outbox.c.id == bindparam("of"), text(WAITING)).values(tries=outbox.c.tries + 1)
 
 
@@ -43,7 +44,7 @@ class SqlOutbox:
 
     async def done(self, notification_id: str) -> None:
         """See ports.Outbox."""
-        await self._database.write_grouped(_delete, notification_id)
+        await self._database.write_grouped(_hand_over, (notification_id, self._clock.now_us()))
 
     async def retry(self, notification_id: str, *, after_s: float, error: str) -> None:
         """See ports.Outbox."""
@@ -61,6 +62,8 @@ class SqlOutbox:
         await self._database.write(run)
 
 
-def _delete(connection: Connection, ids: Sequence[str]) -> Sequence[None]:
-    connection.execute(_DONE, [{"of": each} for each in ids])
-    return [None] * len(ids)
+def _hand_over(connection: Connection, items: Sequence[tuple[str, int]]) -> Sequence[None]:
+    connection.execute(_DONE, [{"of": each} for each, _ in items])
+    # A result's notification has the id of its invocation; a test notification's is nobody's.
+    connection.execute(_ANNOUNCED, [{"of": each, "now_us": now_us} for each, now_us in items])
+    return [None] * len(items)

@@ -13,8 +13,19 @@ from tarry.backends.database.queue_reaping import Swept, reap
 from tarry.backends.database.queue_rows import LeaseTerms
 from tarry.backends.database.transactions import Database
 from tarry.core.instance import Instance
-from tarry.core.invocation import Invocation, InvocationState
-from tarry.ports import CHANNEL_OUTBOX, Claim, Decision, Lease, Reaped, Wakeups, channel_queue
+from tarry.core.invocation import TERMINAL, Invocation, InvocationState
+from tarry.ports import (
+    CHANNEL_OUTBOX,
+    Back,
+    Claim,
+    Decision,
+    Lease,
+    Reaped,
+    Renewed,
+    Wakeups,
+    channel_invocation,
+    channel_queue,
+)
 
 
 class SqlInvocationQueue:
@@ -40,36 +51,36 @@ class SqlInvocationQueue:
         self._accepting = Accepting(queued_max)
         self._deciding = Deciding(terms.clock, publish_in_transaction)
 
-    async def put(self, invocation: Invocation, body: bytes | None) -> None:
+    async def put(self, invocation: Invocation, body: bytes | None, *, same_since_us: int | None = None) -> Invocation:
         """See ports.InvocationQueue. At most ``queued_max`` invocations of one endpoint wait."""
         channel = channel_queue(invocation.endpoint_id)
-        await self._database.write_grouped(
-            self._accepting.accept, offer(invocation, body), after=lambda _: self._wakeups.notify(channel)
+        return await self._database.write_grouped(
+            self._accepting.accept, offer(invocation, body, same_since_us), after=lambda _: self._wakeups.notify(channel)
         )
 
     async def claim(self, instance: Instance, limit: int) -> list[Claim]:
         """See ports.InvocationQueue."""
         return await self._database.write(lambda connection: claim(connection, self._terms, instance, limit))
 
-    async def renew(self, leases: Sequence[Lease]) -> set[str]:
+    async def renew(self, leases: Sequence[Lease]) -> Renewed:
         """See ports.InvocationQueue."""
         if not leases:
-            return set()
+            return Renewed()
         return await self._database.write(lambda connection: renew(connection, self._terms, leases))
 
     async def decide(self, lease: Lease, decision: Decision) -> InvocationState:
         """See ports.InvocationQueue."""
-        ended = await self._database.write_grouped(self._deciding.decide, (lease, decision), after=self._announced)
+        ended = await self._database.write_grouped(self._deciding.decide, (lease, decision), after=self._told)
         return ended.state
 
     async def finish(self, invocation_id: str) -> None:
         """See ports.InvocationQueue."""
-        await self._database.write_grouped(self._deciding.finish, invocation_id, after=self._announced)
+        await self._database.write_grouped(self._deciding.finish, invocation_id, after=self._told)
 
-    async def release(self, lease: Lease, *, lost: bool) -> None:
+    async def release(self, lease: Lease, back: Back) -> None:
         """See ports.InvocationQueue."""
         await self._database.write(
-            lambda connection: release(connection, lease, lost=lost),
+            lambda connection: release(connection, self._terms, lease, back),
             after=lambda endpoint_id: self._refilled(() if endpoint_id is None else (endpoint_id,)),
         )
 
@@ -85,6 +96,8 @@ class SqlInvocationQueue:
         for endpoint_id in endpoint_ids:
             self._wakeups.notify(channel_queue(endpoint_id))
 
-    def _announced(self, ended: Ended | None) -> None:
+    def _told(self, ended: Ended | None) -> None:
         if ended is not None and ended.announced:
             self._wakeups.notify(CHANNEL_OUTBOX)
+        if ended is not None and ended.state in TERMINAL:
+            self._wakeups.notify(channel_invocation(ended.invocation_id))

@@ -1,24 +1,35 @@
-"""Accepting invocations, as many in one transaction as have arrived."""
+"""Accepting invocations, as many in one transaction as have arrived; those that were accepted before are told so."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from tarry.backends.database.documents import dump
+from tarry.backends.database.documents import dump, load
 from tarry.backends.database.queue_rows import count_queued
 from tarry.backends.database.schema import backlog, endpoint, invocation, invocation_body
 from tarry.core.endpoint import EndpointStatus
-from tarry.core.errors import AlreadyExists, EndpointNotFound, Throttled
-from tarry.core.invocation import Invocation, InvocationState
+from tarry.core.errors import AlreadyExists, Conflict, EndpointNotFound, Throttled
+from tarry.core.invocation import Invocation, InvocationState, is_same_request, rank_us
 
 _GONE = {EndpointStatus.DELETING, EndpointStatus.DELETED}
 _ENDPOINTS = (
     select(endpoint.c.id, endpoint.c.status, backlog.c.queued)
     .select_from(endpoint.outerjoin(backlog, backlog.c.endpoint_id == endpoint.c.id))
     .where(endpoint.c.id.in_(bindparam("ids", expanding=True)))
+)
+_NAMED_ALIKE = (
+    select(invocation.c.request)
+    .where(invocation.c.inference_id == bindparam("inference_id"), invocation.c.received_at_us >= bindparam("since_us"))
+    .order_by(invocation.c.seq.desc())
+)
+_REDRIVE = (
+    update(invocation)
+    .where(invocation.c.id == bindparam("of"), invocation.c.redriven_as.is_(None))
+    .values(redriven_as=bindparam("as"))
 )
 _ADD = insert(invocation)
 _ADD_BODIES = insert(invocation_body)
@@ -32,11 +43,12 @@ class Offer:
     invocation: Invocation
     request: str
     body: bytes | None
+    same_since_us: int | None = None
 
 
-def offer(invocation: Invocation, body: bytes | None) -> Offer:
+def offer(invocation: Invocation, body: bytes | None, same_since_us: int | None = None) -> Offer:
     """Make an offer."""
-    return Offer(invocation, dump(invocation), body)
+    return Offer(invocation, dump(invocation), body, same_since_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +57,18 @@ class Accepting:
 
     queued_max: int
 
-    def accept(self, connection: Connection, offers: Sequence[Offer]) -> list[Exception | None]:
-        """Insert what may come in; the others get their refusal."""
+    def accept(self, connection: Connection, offers: Sequence[Offer]) -> list[Invocation | Exception]:
+        """Insert what may come in; the others get the invocation that they repeat, or their refusal."""
         room = self._room(connection, {item.invocation.endpoint_id for item in offers})
         accepted: list[Offer] = []
-        answers: list[Exception | None] = []
+        answers: list[Invocation | Exception] = []
         for item in offers:
-            refusal = self._refusal(room, item.invocation)
-            if refusal is None:
+            answer = _same(connection, item, accepted) or self._refusal(room, item.invocation) or _redriven(connection, item)
+            if answer is None:
                 accepted.append(item)
                 room[item.invocation.endpoint_id] -= 1
-            answers.append(refusal)
+                answer = item.invocation
+            answers.append(answer)
         if accepted:
             _insert(connection, accepted)
         return answers
@@ -83,6 +96,24 @@ class Accepting:
         return None
 
 
+def _same(connection: Connection, item: Offer, accepted: Sequence[Offer]) -> Invocation | None:
+    """The newest invocation that the offer repeats, of this batch or of an earlier one."""
+    if item.same_since_us is None:
+        return None
+    needs = {"inference_id": item.invocation.inference_id, "since_us": item.same_since_us}
+    batch = (other.invocation for other in reversed(accepted))
+    found = (load(Invocation, request) for request in connection.execute(_NAMED_ALIKE, needs).scalars())
+    return next((other for other in chain(batch, found) if is_same_request(other, item.invocation)), None)
+
+
+def _redriven(connection: Connection, item: Offer) -> Exception | None:
+    """Let the ended invocation point to the one that repeats it; the refusal where another does already."""
+    of = item.invocation.redrive_of
+    if of is None or connection.execute(_REDRIVE, {"of": of, "as": item.invocation.id}).rowcount == 1:
+        return None
+    return Conflict(f"The invocation {of!r} has been redriven already, or its record is gone.")
+
+
 def _insert(connection: Connection, accepted: Sequence[Offer]) -> None:
     rows = [
         {
@@ -90,6 +121,9 @@ def _insert(connection: Connection, accepted: Sequence[Offer]) -> None:
             "endpoint_id": item.invocation.endpoint_id,
             "bucket": item.invocation.bucket,
             "priority": item.invocation.priority,
+            "rank_us": rank_us(item.invocation.received_at_us, item.invocation.priority),
+            "received_at_us": item.invocation.received_at_us,
+            "inference_id": item.invocation.inference_id if item.invocation.named_by_caller else None,
             "state": InvocationState.QUEUED.value,
             "attempts": 0,
             "lost_attempts": 0,

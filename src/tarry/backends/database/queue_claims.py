@@ -1,14 +1,14 @@
 """Leases: taking queued invocations, keeping them, and giving them back.
 
 A claim looks at the heads of the buckets that are routed to the instance's variant, one index seek a bucket, and takes the
-oldest rows of the buckets with the oldest heads; how long the queue is does not matter to it.
+first rows of the buckets with the first heads, in the order of ranks; how long the queue is does not matter to it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, insert, literal, or_, select, update
 
 from tarry.backends.database.documents import load
 from tarry.backends.database.queue_rows import (
@@ -18,11 +18,12 @@ from tarry.backends.database.queue_rows import (
     held_under,
     literal_state,
 )
-from tarry.backends.database.schema import backlog, endpoint, instance, invocation, invocation_body, route
+from tarry.backends.database.schema import attempt, backlog, endpoint, instance, invocation, invocation_body, route
 from tarry.core.endpoint import EndpointStatus
+from tarry.core.history import AttemptEnd
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, Invocation, InvocationState
-from tarry.ports import Claim, Lease, Overdue
+from tarry.ports import Back, Claim, Lease, Overdue, Renewed
 
 CHUNK = 16
 """A larger claim is made in chunks: finding n rows looks at n rows of n buckets at worst."""
@@ -37,37 +38,38 @@ _MAY_CLAIM = (
 
 
 def _claimable_of_bucket(limit: ColumnElement[int]) -> Select[Any]:
-    """The oldest claimable rows (their ``seq``) of the bucket of the outer query's ``route`` row."""
+    """The first claimable rows (their ``seq``) of the bucket of the outer query's ``route`` row."""
     waiting = invocation.alias("waiting")
     return (
         select(waiting.c.seq)
         .where(waiting.c.endpoint_id == route.c.endpoint_id, waiting.c.bucket == route.c.bucket)
-        .where(waiting.c.state == literal_state(InvocationState.QUEUED), waiting.c.lost_attempts < LOST_ATTEMPTS_MAX)
+        .where(waiting.c.state == literal_state(InvocationState.QUEUED), waiting.c.stop_requested_at_us.is_(None))
+        .where(waiting.c.lost_attempts < LOST_ATTEMPTS_MAX)
         .where(or_(waiting.c.attempts > 0, waiting.c.expires_at_us > bindparam("now_us")))
-        .order_by(waiting.c.priority, waiting.c.seq)
+        .order_by(waiting.c.rank_us, waiting.c.seq)
         .limit(limit)
         .correlate(route)
     )
 
 
 _head = invocation.alias("head")
-_OLDEST = (_head.c.priority, _head.c.seq)
+_FIRST = (_head.c.rank_us, _head.c.seq)
 
-BUCKETS_WITH_THE_OLDEST = (
+BUCKETS_WITH_THE_FIRST = (
     select(route.c.bucket)
     .select_from(route.join(_head, _head.c.seq == _claimable_of_bucket(literal(1)).scalar_subquery()))
     .where(route.c.endpoint_id == bindparam("endpoint_id"), route.c.deployment_id == bindparam("deployment_id"))
     .where(route.c.variant_name == bindparam("variant_name"))
-    .order_by(*_OLDEST)
+    .order_by(*_FIRST)
     .limit(bindparam("limit"))
 )
-"""The oldest n rows of all lie in the n buckets with the oldest heads."""
+"""The first n rows of all lie in the n buckets with the first heads."""
 
-OLDEST_OF_BUCKETS = (
+FIRST_OF_BUCKETS = (
     select(_head.c.seq)
     .select_from(route.join(_head, _head.c.seq.in_(_claimable_of_bucket(bindparam("limit")))))
     .where(route.c.endpoint_id == bindparam("endpoint_id"), route.c.bucket.in_(bindparam("buckets", expanding=True)))
-    .order_by(*_OLDEST)
+    .order_by(*_FIRST)
     .limit(bindparam("limit"))
 )
 
@@ -83,7 +85,7 @@ _ROWS = (
     )
     .select_from(invocation.outerjoin(invocation_body, invocation_body.c.invocation_id == invocation.c.id))
     .where(invocation.c.seq.in_(bindparam("seqs", expanding=True)))
-    .order_by(invocation.c.priority, invocation.c.seq)
+    .order_by(invocation.c.rank_us, invocation.c.seq)
 )
 
 _TAKE = (
@@ -96,13 +98,20 @@ _TAKE = (
         lease_owner=bindparam("owner"),
         lease_epoch=bindparam("epoch"),
         lease_expires_at_us=bindparam("end_us"),
+        claimed_at_us=bindparam("now_us"),
     )
 )
 _RELEASE = (
     update(invocation)
     .where(invocation.c.seq == bindparam("of"))
-    .values(state=InvocationState.QUEUED.value, lost_attempts=invocation.c.lost_attempts + bindparam("lost"), **NO_LEASE)
+    .values(
+        state=bindparam("state_after"),
+        due_at_us=bindparam("due_us"),
+        lost_attempts=invocation.c.lost_attempts + bindparam("lost"),
+        **NO_LEASE,
+    )
 )
+_REMEMBER = insert(attempt)
 _RENEW = update(invocation).where(invocation.c.seq.in_(bindparam("seqs", expanding=True)))
 
 
@@ -113,18 +122,18 @@ def claim(connection: Connection, terms: LeaseTerms, by: Instance, limit: int) -
     claims: list[Claim] = []
     while len(claims) < limit:
         wanted = min(limit - len(claims), CHUNK)
-        taken = take(connection, terms, _oldest(connection, terms, by, wanted), Taker(by.id, counted=True))
+        taken = take(connection, terms, _first(connection, terms, by, wanted), Taker(by.id, counted=True))
         claims += taken
         if len(taken) < wanted:
             break
     return claims
 
 
-def _oldest(connection: Connection, terms: LeaseTerms, by: Instance, limit: int) -> Sequence[int]:
+def _first(connection: Connection, terms: LeaseTerms, by: Instance, limit: int) -> Sequence[int]:
     of = {"endpoint_id": by.endpoint_id, "now_us": terms.clock.now_us(), "limit": limit}
     routed = {"deployment_id": by.deployment_id, "variant_name": by.variant_name}
-    buckets = list(connection.execute(BUCKETS_WITH_THE_OLDEST, of | routed).scalars())
-    return list(connection.execute(OLDEST_OF_BUCKETS, {**of, "buckets": buckets}).scalars()) if buckets else []
+    buckets = list(connection.execute(BUCKETS_WITH_THE_FIRST, of | routed).scalars())
+    return list(connection.execute(FIRST_OF_BUCKETS, {**of, "buckets": buckets}).scalars()) if buckets else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +146,19 @@ class Taker:
 
 
 def take(connection: Connection, terms: LeaseTerms, seqs: Sequence[int], taker: Taker) -> list[Claim]:
-    """Lease the queued rows of these ``seq``, oldest first."""
+    """Lease the queued rows of these ``seq``, in the order of ranks."""
     if not seqs:
         return []
     rows = connection.execute(_ROWS, {"seqs": seqs}).all()
     tokens = [terms.ids.token() for _ in rows]
-    common = {"owner": taker.owner, "epoch": terms.epoch, "end_us": terms.end_us(), "counted": int(taker.counted)}
+    now_us = terms.clock.now_us()
+    common = {
+        "owner": taker.owner,
+        "epoch": terms.epoch,
+        "end_us": terms.end_us(),
+        "counted": int(taker.counted),
+        "now_us": now_us,
+    }
     connection.execute(_TAKE, [{"of": row.seq, "token": token, **common} for row, token in zip(rows, tokens, strict=True)])
     count_queued(connection, (row.endpoint_id for row in rows), -1)
     return [
@@ -152,26 +168,50 @@ def take(connection: Connection, terms: LeaseTerms, seqs: Sequence[int], taker: 
             body=row.body,
             attempt=row.attempts + int(taker.counted),
             lost_attempts=row.lost_attempts,
+            claimed_at_us=now_us,
             overdue=taker.overdue,
         )
         for row, token in zip(rows, tokens, strict=True)
     ]
 
 
-def renew(connection: Connection, terms: LeaseTerms, leases: Sequence[Lease]) -> set[str]:
+def renew(connection: Connection, terms: LeaseTerms, leases: Sequence[Lease]) -> Renewed:
     """See ports.InvocationQueue.renew."""
     held = held_under(connection, leases)
     if held:
         seqs = sorted(row.seq for row in held.values())
         connection.execute(_RENEW.values(lease_expires_at_us=terms.end_us()), {"seqs": seqs})
-    return {lease.invocation_id for lease in leases if lease not in held}
+    return Renewed(
+        lost=frozenset(lease.invocation_id for lease in leases if lease not in held),
+        stopping=frozenset(lease.invocation_id for lease, row in held.items() if row.stop_requested),
+    )
 
 
-def release(connection: Connection, lease: Lease, *, lost: bool) -> str | None:
-    """See ports.InvocationQueue.release; returns the endpoint whose queue has it again, None if the lease was lost."""
+def release(connection: Connection, terms: LeaseTerms, lease: Lease, back: Back) -> str | None:
+    """See ports.InvocationQueue.release; returns the endpoint whose queue has it again, None if no queue has."""
     held = held_under(connection, [lease]).get(lease)
     if held is None or held.state is not InvocationState.RUNNING:
         return None
-    connection.execute(_RELEASE, {"of": held.seq, "lost": int(lost)})
+    now_us = terms.clock.now_us()
+    delayed = back.end is AttemptEnd.RETRIED and not held.stop_requested
+    state = InvocationState.DELAYED if delayed else InvocationState.QUEUED
+    due_us = now_us + int(back.delay_s * 1_000_000) if delayed else None
+    lost = int(back.end is AttemptEnd.LOST)
+    connection.execute(_RELEASE, {"of": held.seq, "state_after": state.value, "due_us": due_us, "lost": lost})
+    connection.execute(
+        _REMEMBER,
+        {
+            "invocation_id": lease.invocation_id,
+            "number": held.attempts,
+            "instance_id": lease.instance_id,
+            "claimed_at_us": held.claimed_at_us,
+            "ended_at_us": now_us,
+            "end": back.end.value,
+            "status": back.status,
+            "reason": back.reason,
+        },
+    )
+    if delayed:
+        return None
     count_queued(connection, [held.endpoint_id], 1)
     return held.endpoint_id

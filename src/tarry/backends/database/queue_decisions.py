@@ -45,6 +45,7 @@ _STAGED = (
 class Ended:
     """What a decision or a finish has come to. ``announced``: a notification went into the outbox."""
 
+    invocation_id: str
     state: InvocationState
     announced: bool
 
@@ -84,7 +85,9 @@ class Deciding:
         return [ended.pop(invocation_id, None) for invocation_id in invocation_ids]
 
     def _ended(self, decision: Decision) -> Ended:
-        return Ended(InvocationState.PUBLISHING, announced=False) if self.publish is None else _end_of(decision)
+        if self.publish is None:
+            return Ended(decision.invocation_id, InvocationState.PUBLISHING, announced=False)
+        return _end_of(decision)
 
     def _write(self, connection: Connection, won: Sequence[tuple[int, Decision]]) -> None:
         if self.publish is None:
@@ -99,7 +102,10 @@ class Deciding:
 
     def _end(self, connection: Connection, decided: Sequence[tuple[int, Decision]]) -> None:
         connection.execute(_END, [{"of": seq, "state_after": decision.outcome.state.value} for seq, decision in decided])
-        connection.execute(_FORGET_BODIES, {"ids": [decision.invocation_id for _, decision in decided]})
+        # What has not Completed may be asked again: its body stays until the record goes.
+        completed = [each.invocation_id for _, each in decided if each.outcome.state is InvocationState.COMPLETED]
+        if completed:
+            connection.execute(_FORGET_BODIES, {"ids": completed})
         announce(connection, [each.notification for _, each in decided if each.notification])
 
 
@@ -112,7 +118,7 @@ def _refusal(held: Held | None, lease: Lease, decision: Decision) -> Exception |
 
 
 def _end_of(decision: Decision) -> Ended:
-    return Ended(decision.outcome.state, announced=decision.notification is not None)
+    return Ended(decision.invocation_id, decision.outcome.state, announced=decision.notification is not None)
 
 
 def _row(decision: Decision) -> dict[str, Any]:

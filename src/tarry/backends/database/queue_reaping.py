@@ -3,22 +3,25 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, case, literal_column, select, update
+from sqlalchemy import BigInteger, Connection, Select, bindparam, case, insert, literal, literal_column, select, update
 
 from tarry.backends.database.queue_claims import Taker, take
 from tarry.backends.database.queue_decisions import read_decision
 from tarry.backends.database.queue_rows import (
+    DELAYED_ROWS,
     HELD_ROWS,
     NO_LEASE,
     PUBLISHING_ROWS,
     QUEUED_ROWS,
     RUNNING_ROWS,
+    STOPPING_ROWS,
     SWEEPER,
     LeaseTerms,
     count_queued,
 )
-from tarry.backends.database.schema import decision, endpoint, invocation
+from tarry.backends.database.schema import attempt, decision, endpoint, invocation
 from tarry.core.endpoint import EndpointStatus
+from tarry.core.history import AttemptEnd
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, InvocationState
 from tarry.ports import Claim, Overdue, Reaped
 
@@ -33,6 +36,34 @@ _PUT_BACK = (
         lost_attempts=invocation.c.lost_attempts + case((invocation.c.lease_owner == SWEEPER, 0), else_=1),
         **NO_LEASE,
     )
+)
+_REMEMBER = insert(attempt).from_select(
+    ["invocation_id", "number", "instance_id", "claimed_at_us", "ended_at_us", "end"],
+    select(
+        invocation.c.id,
+        invocation.c.attempts,
+        invocation.c.lease_owner,
+        invocation.c.claimed_at_us,
+        bindparam("now_us", type_=BigInteger),
+        literal(AttemptEnd.LOST.value),
+    ).where(HELD_ROWS, RUNNING_ROWS, _ended, invocation.c.lease_owner != SWEEPER),
+)
+_GONE = [EndpointStatus.DELETING.value, EndpointStatus.DELETED.value]
+_DELAYED_TO_END = (
+    select(invocation.c.seq, invocation.c.endpoint_id)
+    .select_from(endpoint.join(invocation, invocation.c.endpoint_id == endpoint.c.id))
+    .where(DELAYED_ROWS, endpoint.c.status.in_(_GONE))
+    .limit(bindparam("limit"))
+)
+_DUE = (  # one that is to be stopped is due at once: the stop says so
+    select(invocation.c.seq, invocation.c.endpoint_id)
+    .where(DELAYED_ROWS, invocation.c.due_at_us <= bindparam("now_us"))
+    .limit(bindparam("limit"))
+)
+_WAIT_AGAIN = (
+    update(invocation)
+    .where(invocation.c.seq.in_(bindparam("seqs", expanding=True)))
+    .values(state=InvocationState.QUEUED.value, due_at_us=None)
 )
 _UNPUBLISHED = (
     select(invocation.c.seq, decision)
@@ -53,9 +84,10 @@ _TAKE_OVER = (
 )
 
 _OVERDUE: dict[Overdue, Select[Any]] = {
+    Overdue.STOPPED: select(invocation.c.seq).where(STOPPING_ROWS),
     Overdue.ENDPOINT_DELETED: select(invocation.c.seq)
     .select_from(endpoint.join(invocation, invocation.c.endpoint_id == endpoint.c.id))
-    .where(QUEUED_ROWS, endpoint.c.status.in_([EndpointStatus.DELETING.value, EndpointStatus.DELETED.value])),
+    .where(QUEUED_ROWS, endpoint.c.status.in_(_GONE)),
     Overdue.LOST: select(invocation.c.seq).where(
         QUEUED_ROWS, invocation.c.lost_attempts > literal_column("0"), invocation.c.lost_attempts >= LOST_ATTEMPTS_MAX
     ),
@@ -78,7 +110,7 @@ class Swept:
 def reap(connection: Connection, terms: LeaseTerms, limit: int) -> Swept:
     """See ports.InvocationQueue.reap."""
     now = {"now_us": terms.clock.now_us()}
-    refilled = _put_back(connection, now)
+    refilled = {*_put_back(connection, now), *_end_delays(connection, now, limit)}
     overdue: list[Claim] = []
     for reason, found in OVERDUE.items():
         needs = {"limit": limit - len(overdue)} | (now if reason is Overdue.EXPIRED else {})
@@ -88,13 +120,26 @@ def reap(connection: Connection, terms: LeaseTerms, limit: int) -> Swept:
     if rows:
         common = {"epoch": terms.epoch, "end_us": terms.end_us()}
         connection.execute(_TAKE_OVER, [{"of": row.seq, "token": terms.ids.token(), **common} for row in rows])
-    return Swept(Reaped(tuple(overdue), tuple(read_decision(row) for row in rows)), refilled)
+    return Swept(Reaped(tuple(overdue), tuple(read_decision(row) for row in rows)), tuple(sorted(refilled)))
 
 
 def _put_back(connection: Connection, now: dict[str, int]) -> tuple[str, ...]:
     abandoned = list(connection.execute(_ABANDONED, now).scalars())
     if not abandoned:
         return ()
+    connection.execute(_REMEMBER, now)
     connection.execute(_PUT_BACK, now)
     count_queued(connection, abandoned, 1)
-    return tuple(sorted(set(abandoned)))
+    return tuple(abandoned)
+
+
+def _end_delays(connection: Connection, now: dict[str, int], limit: int) -> set[str]:
+    due = [
+        *connection.execute(_DUE, {**now, "limit": limit}),
+        *connection.execute(_DELAYED_TO_END, {"limit": limit}),
+    ]
+    endpoint_of = {row.seq: row.endpoint_id for row in due}
+    if endpoint_of:
+        connection.execute(_WAIT_AGAIN, {"seqs": sorted(endpoint_of)})
+        count_queued(connection, endpoint_of.values(), 1)
+    return set(endpoint_of.values())

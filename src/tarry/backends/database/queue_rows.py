@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Text, bindparam, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, Text, and_, bindparam, insert, literal_column, select, update
 
 from tarry.backends.database.schema import backlog, counter, invocation
 from tarry.backends.database.transactions import Database
@@ -21,6 +21,9 @@ def literal_state(state: InvocationState) -> ColumnElement[str]:
 
 
 QUEUED_ROWS = invocation.c.state == literal_state(InvocationState.QUEUED)
+CLAIMABLE_ROWS = and_(QUEUED_ROWS, invocation.c.stop_requested_at_us.is_(None))
+STOPPING_ROWS = and_(QUEUED_ROWS, invocation.c.stop_requested_at_us.is_not(None))
+DELAYED_ROWS = invocation.c.state == literal_state(InvocationState.DELAYED)
 RUNNING_ROWS = invocation.c.state == literal_state(InvocationState.RUNNING)
 PUBLISHING_ROWS = invocation.c.state == literal_state(InvocationState.PUBLISHING)
 HELD_ROWS = invocation.c.state.in_([literal_state(InvocationState.RUNNING), literal_state(InvocationState.PUBLISHING)])
@@ -34,7 +37,16 @@ VOID = 0
 
 _COUNT = update(backlog).where(backlog.c.endpoint_id == bindparam("of")).values(queued=backlog.c.queued + bindparam("change"))
 _HELD = (
-    select(invocation.c.seq, invocation.c.id, invocation.c.lease_token, invocation.c.endpoint_id, invocation.c.state)
+    select(
+        invocation.c.seq,
+        invocation.c.id,
+        invocation.c.lease_token,
+        invocation.c.endpoint_id,
+        invocation.c.state,
+        invocation.c.attempts,
+        invocation.c.claimed_at_us,
+        invocation.c.stop_requested_at_us,
+    )
     .where(invocation.c.id.in_(bindparam("ids", expanding=True)))
     .where(HELD_ROWS, invocation.c.lease_expires_at_us > VOID)
 )
@@ -54,13 +66,16 @@ class LeaseTerms:
         return self.clock.now_us() + int(self.lease_s * 1_000_000)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """An invocation row and who may move it on."""
 
     seq: int
     endpoint_id: str
     state: InvocationState
+    attempts: int
+    claimed_at_us: int
+    stop_requested: bool
 
 
 def held_under(connection: Connection, leases: Iterable[Lease]) -> dict[Lease, Held]:
@@ -68,7 +83,14 @@ def held_under(connection: Connection, leases: Iterable[Lease]) -> dict[Lease, H
     wanted = {(lease.invocation_id, lease.token): lease for lease in leases}
     rows = connection.execute(_HELD, {"ids": sorted({of for of, _ in wanted})})
     return {
-        wanted[key]: Held(row.seq, row.endpoint_id, InvocationState(row.state))
+        wanted[key]: Held(
+            seq=row.seq,
+            endpoint_id=row.endpoint_id,
+            state=InvocationState(row.state),
+            attempts=row.attempts,
+            claimed_at_us=row.claimed_at_us,
+            stop_requested=row.stop_requested_at_us is not None,
+        )
         for row in rows
         if (key := (row.id, row.lease_token)) in wanted
     }

@@ -11,25 +11,33 @@ from tarry.backends.database.documents import load
 from tarry.backends.database.queue_rows import HELD_ROWS, literal_state
 from tarry.backends.database.schema import decision, invocation
 from tarry.core.errors import Bug
-from tarry.core.invocation import Invocation, InvocationRecord, InvocationState, Outcome
+from tarry.core.history import InvocationRecord
+from tarry.core.invocation import Invocation, InvocationState, Outcome
 
-_RECORD = select(
+RECORD = select(
     invocation.c.seq,
     invocation.c.request,
     invocation.c.state,
     invocation.c.attempts,
     invocation.c.lost_attempts,
+    invocation.c.priority,
     invocation.c.lease_owner,
+    invocation.c.claimed_at_us,
+    invocation.c.due_at_us,
+    invocation.c.stop_requested_at_us,
+    invocation.c.redriven_as,
     decision.c.outcome,
+    decision.c.announced_at_us,
 ).select_from(invocation.outerjoin(decision, decision.c.invocation_id == invocation.c.id))
+"""What a record is read from."""
 
 _FIELDS = {"endpoint_id": invocation.c.endpoint_id, "instance_id": invocation.c.lease_owner}
 
 
 def get_record(connection: Connection, id: str) -> InvocationRecord | None:
     """The record of this invocation, or None."""
-    row = connection.execute(_RECORD.where(invocation.c.id == id)).one_or_none()
-    return None if row is None else _record(row)
+    row = connection.execute(RECORD.where(invocation.c.id == id)).one_or_none()
+    return None if row is None else read_record(row)
 
 
 def find_records(
@@ -38,7 +46,7 @@ def find_records(
     """All records (the first ``limit``) whose fields equal, or are among, the given values, oldest first."""
     of_states = where.get("state")
     others = {field: wanted for field, wanted in where.items() if field != "state"}
-    statement = _RECORD.where(*(_condition(field, wanted) for field, wanted in others.items()))
+    statement = RECORD.where(*(_condition(field, wanted) for field, wanted in others.items()))
     if "instance_id" in where:  # only a lease has an owner; said for the partial index
         statement = statement.where(HELD_ROWS)
     statement = statement.order_by(invocation.c.seq).limit(limit)
@@ -50,7 +58,7 @@ def find_records(
             list(connection.execute(statement.where(invocation.c.state == literal_state(state)))) for state in sorted(states)
         ]
         rows = list(islice(merge(*found, key=lambda row: int(row.seq)), limit))
-    return [_record(row) for row in rows]
+    return [read_record(row) for row in rows]
 
 
 def _condition(field: str, wanted: str | Sequence[str]) -> ColumnElement[bool]:
@@ -59,12 +67,20 @@ def _condition(field: str, wanted: str | Sequence[str]) -> ColumnElement[bool]:
     return _FIELDS[field] == wanted if isinstance(wanted, str) else _FIELDS[field].in_([str(value) for value in wanted])
 
 
-def _record(row: Any) -> InvocationRecord:
+def read_record(row: Any) -> InvocationRecord:
+    """The record in a row of RECORD."""
+    state = InvocationState(row.state)
+    held = state in (InvocationState.RUNNING, InvocationState.PUBLISHING)
     return InvocationRecord(
         invocation=load(Invocation, row.request),
-        state=InvocationState(row.state),
+        state=state,
         attempts=row.attempts,
         lost_attempts=row.lost_attempts,
+        priority=row.priority,
         instance_id=row.lease_owner,
+        claimed_at_us=row.claimed_at_us if held else None,
+        due_at_us=row.due_at_us,
+        stop_requested=row.stop_requested_at_us is not None,
+        redriven_as=row.redriven_as,
         outcome=None if row.outcome is None else load(Outcome, row.outcome),
     )

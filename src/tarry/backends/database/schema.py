@@ -23,6 +23,12 @@ metadata = MetaData(
 
 QUEUED = "state = 'Queued'"
 """The condition of the indexes over waiting invocations."""
+CLAIMABLE = f"{QUEUED} AND stop_requested_at_us IS NULL"
+"""The condition of the index that claims read."""
+STOPPING = f"{QUEUED} AND stop_requested_at_us IS NOT NULL"
+"""The condition of the index over waiting invocations that are to be stopped."""
+DELAYED = "state = 'Delayed'"
+"""The condition of the index over invocations that wait for their next attempt."""
 HELD = "state IN ('Running', 'Publishing')"
 """The condition of the index over leased invocations."""
 LIVE = "status <> 'Deleted'"
@@ -129,6 +135,9 @@ invocation = Table(
     Column("endpoint_id", Text, nullable=False),
     Column("bucket", Integer, nullable=False),
     Column("priority", Integer, nullable=False),
+    Column("rank_us", BigInteger, nullable=False),  # core.invocation.rank_us: what is claimed first
+    Column("received_at_us", BigInteger, nullable=False),
+    Column("inference_id", Text),  # where the caller gave one
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("lost_attempts", Integer, nullable=False),
@@ -137,8 +146,15 @@ invocation = Table(
     Column("lease_owner", Text),
     Column("lease_epoch", BigInteger),
     Column("lease_expires_at_us", BigInteger),  # 0: void
+    Column("claimed_at_us", BigInteger),
+    Column("due_at_us", BigInteger),  # of Delayed ones
+    Column("stop_requested_at_us", BigInteger),
+    Column("redriven_as", Text),  # the invocation that asks the same again
     Column("request", Text, nullable=False),  # the Invocation as a JSON document
-    _partial("ix_invocation_claim", "endpoint_id", "bucket", "priority", "seq", where=QUEUED),
+    _partial("ix_invocation_claim", "endpoint_id", "bucket", "rank_us", "seq", where=CLAIMABLE),
+    _partial("ix_invocation_stopping", "stop_requested_at_us", where=STOPPING),
+    _partial("ix_invocation_due", "due_at_us", where=DELAYED),
+    _partial("ix_invocation_inference_id", "inference_id", where="inference_id IS NOT NULL"),
     _partial("ix_invocation_expiry", "expires_at_us", where=f"{QUEUED} AND attempts = 0"),
     _partial("ix_invocation_lost", "lost_attempts", where=f"{QUEUED} AND lost_attempts > 0"),
     _partial("ix_invocation_lease", "lease_expires_at_us", where=HELD),
@@ -147,11 +163,26 @@ invocation = Table(
 )
 
 invocation_body = Table(
-    "invocation_body",  # inline bodies, kept until the invocation has ended
+    "invocation_body",  # inline bodies, kept until the invocation has Completed: what has failed can be asked again
     metadata,
     sequence(),
     Column("invocation_id", Text, ForeignKey("invocation.id", ondelete="CASCADE"), nullable=False, unique=True),
     Column("body", LargeBinary, nullable=False),
+)
+
+attempt = Table(
+    "attempt",  # those that decided nothing; the one that did is in the decision
+    metadata,
+    sequence(),
+    Column("invocation_id", Text, ForeignKey("invocation.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("instance_id", Text, nullable=False),
+    Column("claimed_at_us", BigInteger, nullable=False),
+    Column("ended_at_us", BigInteger, nullable=False),
+    Column("end", Text, nullable=False),
+    Column("status", Integer),
+    Column("reason", Text),
+    Index("ix_attempt_invocation_id", "invocation_id"),
 )
 
 decision = Table(
@@ -163,6 +194,7 @@ decision = Table(
     Column("staged", Text),  # these three are emptied when the invocation has ended
     Column("inline", LargeBinary),
     Column("notification", Text),
+    Column("announced_at_us", BigInteger),  # when the topic took the notification
 )
 
 backlog = Table(

@@ -18,8 +18,8 @@ from tarry.backends.database.transactions import Database
 from tarry.core.deployment import Deployment, Routing
 from tarry.core.endpoint import Endpoint
 from tarry.core.errors import AlreadyExists, Bug, Conflict, InvalidRequest
+from tarry.core.history import InvocationRecord
 from tarry.core.instance import Instance
-from tarry.core.invocation import InvocationRecord
 from tarry.ports import CHANNEL_ENDPOINTS, Add, Change, E, Entity, Page, PageQuery, Remove, Replace, Wakeups, channel_queue
 
 T = TypeVar("T")

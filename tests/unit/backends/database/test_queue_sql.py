@@ -18,8 +18,9 @@ from tarry.backends.database.schema import backlog, decision, invocation, invoca
 from tarry.backends.database.store import SqlStore
 from tarry.backends.database.transactions import Database
 from tarry.core.errors import EndpointNotFound
-from tarry.core.invocation import InvocationRecord, InvocationState
-from tarry.ports import Add
+from tarry.core.history import InvocationRecord
+from tarry.core.invocation import InvocationState
+from tarry.ports import LOST, RETURNED, Add
 from tarry.testing.clock import FakeClock
 from tarry.testing.ids import FakeIds
 from tarry.testing.wakeups import FakeWakeups
@@ -76,6 +77,7 @@ async def fill(world: World, count: int) -> None:
     """A long backlog, many ended invocations, and ten that are held."""
     source = random.Random(1)
     common = {"endpoint_id": "endpoint-e", "priority": 0, "lost_attempts": 0, "expires_at_us": 2**62, "request": "{}"}
+    common |= {"rank_us": make.NOW_US, "received_at_us": make.NOW_US}
     rows = [
         {"id": str(n), "bucket": source.randrange(100), "state": "Completed" if n % 2 else "Queued", "attempts": n % 2, **common}
         for n in range(count)
@@ -151,7 +153,7 @@ async def test_the_count_of_waiting_rows_is_always_right(world: World) -> None:
             case 2:
                 held += await world.queue.claim(make.instance(), source.randrange(4))
             case 3 if held:
-                await world.queue.release(held.pop().lease, lost=bool(source.randrange(2)))
+                await world.queue.release(held.pop().lease, source.choice([LOST, RETURNED]))
             case 4 if held:
                 claim = held.pop()
                 await world.queue.decide(claim.lease, make.decision(claim.invocation.id))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tarry.aws.services.sagemaker.members import take
-from tarry.aws.services.sagemaker.values import given
+from tarry.aws.services.values import given
 from tarry.core.errors import InvalidRequest
 from tarry.core.rollout import (
     BlueGreenPolicy,

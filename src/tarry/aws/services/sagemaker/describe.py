@@ -5,7 +5,7 @@ from typing import Any
 
 from tarry.aws.services.sagemaker.deployment_configs import write_deployment_config
 from tarry.aws.services.sagemaker.endpoint_configs import describe_async_inference
-from tarry.aws.services.sagemaker.values import given, moment
+from tarry.aws.services.values import given, moment
 from tarry.control.endpoints import EndpointDescription
 from tarry.core.deployment import BUCKETS, DeployedVariant, Deployment, DeploymentState, Share
 from tarry.core.endpoint import EndpointStatus

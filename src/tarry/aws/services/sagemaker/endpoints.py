@@ -7,7 +7,8 @@ from tarry.aws.call import Call, Operation, Params
 from tarry.aws.services.sagemaker.deployment_configs import read_deployment_config
 from tarry.aws.services.sagemaker.describe import describe_endpoint
 from tarry.aws.services.sagemaker.members import take
-from tarry.aws.services.sagemaker.values import given, moment, read_page, read_tags
+from tarry.aws.services.sagemaker.values import read_page, read_tags
+from tarry.aws.services.values import given, moment
 from tarry.control.endpoints import EndpointCommands
 from tarry.control.requests import CreateEndpoint, UpdateEndpoint
 from tarry.core.deployment import DesiredCapacity

@@ -5,7 +5,8 @@ from typing import Any
 
 from tarry.aws.call import Call, Operation, Params
 from tarry.aws.services.sagemaker.members import take
-from tarry.aws.services.sagemaker.values import given, moment, read_page, read_tags
+from tarry.aws.services.sagemaker.values import read_page, read_tags
+from tarry.aws.services.values import given, moment
 from tarry.control.models import ModelCommands
 from tarry.control.requests import CreateModel
 from tarry.core.catalog import Container, DataForm, Model, ModelDataSource

@@ -1,27 +1,14 @@
-"""Small values that several operations read or write: tags, times, pages."""
+"""What several operations of SageMaker read or write: tags and pages."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from tarry.aws.call import Params
 from tarry.aws.services.sagemaker.members import take
+from tarry.aws.services.values import microseconds
 from tarry.control.requests import Tags
 from tarry.ports import PageQuery, SortBy
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 LIST_RESULTS_DEFAULT = 10  # AWS: ListEndpoints API reference, MaxResults
-
-
-def moment(time_us: int) -> datetime:
-    """A time of ours as the codecs write it."""
-    return _EPOCH + timedelta(microseconds=time_us)
-
-
-def given(**members: Any) -> dict[str, Any]:
-    """The members that have a value: AWS leaves out what is not set."""
-    return {name: value for name, value in members.items() if value is not None}
 
 
 def read_tags(tags: Sequence[Mapping[str, str]] | None) -> Tags:
@@ -46,13 +33,9 @@ def read_page(params: Params) -> PageQuery:
         sort_by=SortBy(params.get("SortBy", SortBy.CREATION_TIME)),
         ascending=params.get("SortOrder", "Descending") == "Ascending",
         name_contains=params.get("NameContains"),
-        created_before_us=_microseconds(params.get("CreationTimeBefore")),
-        created_after_us=_microseconds(params.get("CreationTimeAfter")),
-        modified_before_us=_microseconds(params.get("LastModifiedTimeBefore")),
-        modified_after_us=_microseconds(params.get("LastModifiedTimeAfter")),
+        created_before_us=microseconds(params.get("CreationTimeBefore")),
+        created_after_us=microseconds(params.get("CreationTimeAfter")),
+        modified_before_us=microseconds(params.get("LastModifiedTimeBefore")),
+        modified_after_us=microseconds(params.get("LastModifiedTimeAfter")),
         status=params.get("StatusEquals"),
     )
-
-
-def _microseconds(time: datetime | None) -> int | None:
-    return None if time is None else (time - _EPOCH) // _MICROSECOND

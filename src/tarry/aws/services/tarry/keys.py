@@ -1,18 +1,16 @@
-"""Tarry's own service: what it offers beyond AWS, described and signed like an AWS service."""
+"""The extension API's operations on access keys."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tarry.aws.call import Call, Params, Service
+from tarry.aws.call import Call, Operation, Params
+from tarry.aws.services.values import moment
 from tarry.control.access_keys import AccessKeyCommands
 from tarry.core.keys import AccessKey
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-
-def tarry_service(keys: AccessKeyCommands) -> Service:
-    """The extension API over its commands."""
+def key_operations(keys: AccessKeyCommands) -> dict[str, Operation]:
+    """The operations on access keys, by name."""
 
     async def create(call: Call, params: Params) -> Mapping[str, Any]:
         return _new(await keys.create(params["Name"], params.get("PolicyDocument")))
@@ -35,17 +33,14 @@ def tarry_service(keys: AccessKeyCommands) -> Service:
         await keys.delete_policy(params["Name"])
         return {}
 
-    return Service(
-        name="tarry",
-        operations={
-            "CreateAccessKey": create,
-            "ListAccessKeys": list_keys,
-            "UpdateAccessKey": update,
-            "RotateAccessKey": rotate,
-            "PutAccessKeyPolicy": put_policy,
-            "DeleteAccessKeyPolicy": delete_policy,
-        },
-    )
+    return {
+        "CreateAccessKey": create,
+        "ListAccessKeys": list_keys,
+        "UpdateAccessKey": update,
+        "RotateAccessKey": rotate,
+        "PutAccessKeyPolicy": put_policy,
+        "DeleteAccessKeyPolicy": delete_policy,
+    }
 
 
 def _new(key: AccessKey) -> Mapping[str, Any]:
@@ -57,7 +52,7 @@ def _summary(key: AccessKey) -> Mapping[str, Any]:
         "AccessKeyId": key.id,
         "Name": key.name,
         "Status": "Active" if key.active else "Inactive",
-        "CreateDate": _EPOCH + timedelta(microseconds=key.created_at_us),
+        "CreateDate": moment(key.created_at_us),
         "Arn": key.principal_arn,
     }
     return summary if key.policy is None else {**summary, "PolicyDocument": key.policy.document}

@@ -1,0 +1,10 @@
+"""Tarry's own service: what it offers beyond AWS, described and signed like an AWS service.
+
+* ``invocations``, ``queues``: request → command → answer
+* ``describe``: invocations in the form of the extension API
+* ``keys``: access keys
+"""
+
+from tarry.aws.services.tarry.service import tarry_service
+
+__all__ = ["tarry_service"]

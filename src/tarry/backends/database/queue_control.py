@@ -1,0 +1,84 @@
+"""ports.QueueControl in SQL: stops and priorities, written as marks that the queue itself looks at."""
+
+from sqlalchemy import Connection, Select, bindparam, case, select, update
+
+from tarry.backends.database.queue_rows import CLAIMABLE_ROWS, DELAYED_ROWS
+from tarry.backends.database.schema import invocation
+from tarry.backends.database.transactions import Database
+from tarry.core.invocation import TERMINAL, InvocationState, rank_us
+from tarry.ports import CHANNEL_STOPS, Clock, Wakeups
+
+_ONE = select(invocation.c.seq, invocation.c.state, invocation.c.received_at_us, invocation.c.stop_requested_at_us).where(
+    invocation.c.id == bindparam("id")
+)
+_STOP = (
+    update(invocation)
+    .where(invocation.c.seq.in_(bindparam("seqs", expanding=True)))
+    .values(
+        stop_requested_at_us=bindparam("now_us"),
+        due_at_us=case((DELAYED_ROWS, 0), else_=invocation.c.due_at_us),  # what is delayed waits no longer
+    )
+)
+_PRIORITISE = (
+    update(invocation)
+    .where(invocation.c.seq == bindparam("of"))
+    .values(priority=bindparam("to"), rank_us=bindparam("new_rank_us"))
+)
+_WAITING = {InvocationState.QUEUED, InvocationState.DELAYED}
+_DECIDED = TERMINAL | {InvocationState.PUBLISHING}
+
+
+class SqlQueueControl:
+    """The controls on a Database."""
+
+    def __init__(self, database: Database, clock: Clock, wakeups: Wakeups) -> None:
+        self._database = database
+        self._clock = clock
+        self._wakeups = wakeups
+
+    async def stop(self, id: str) -> InvocationState | None:
+        """See ports.QueueControl."""
+
+        def run(connection: Connection) -> InvocationState | None:
+            row = connection.execute(_ONE, {"id": id}).one_or_none()
+            if row is None:
+                return None
+            state = InvocationState(row.state)
+            if state not in _DECIDED and row.stop_requested_at_us is None:
+                connection.execute(_STOP, {"seqs": [row.seq], "now_us": self._clock.now_us()})
+            return state
+
+        return await self._database.write(run, after=lambda _: self._wakeups.notify(CHANNEL_STOPS))
+
+    async def purge(self, endpoint_id: str, limit: int) -> int:
+        """See ports.QueueControl."""
+
+        def run(connection: Connection) -> int:
+            seqs: list[int] = []
+            for rows in (CLAIMABLE_ROWS, DELAYED_ROWS):
+                found = _waiting(endpoint_id).where(rows).limit(limit - len(seqs))
+                seqs += connection.execute(found).scalars().all()
+            if seqs:
+                connection.execute(_STOP, {"seqs": seqs, "now_us": self._clock.now_us()})
+            return len(seqs)
+
+        return await self._database.write(run, after=lambda _: self._wakeups.notify(CHANNEL_STOPS))
+
+    async def prioritise(self, id: str, priority: int) -> InvocationState | None:
+        """See ports.QueueControl."""
+
+        def run(connection: Connection) -> InvocationState | None:
+            row = connection.execute(_ONE, {"id": id}).one_or_none()
+            if row is None:
+                return None
+            if (state := InvocationState(row.state)) in _WAITING:
+                rank = rank_us(row.received_at_us, priority)
+                connection.execute(_PRIORITISE, {"of": row.seq, "to": priority, "new_rank_us": rank})
+            return state
+
+        return await self._database.write(run)
+
+
+def _waiting(endpoint_id: str) -> Select[int]:
+    not_yet = invocation.c.stop_requested_at_us.is_(None)
+    return select(invocation.c.seq).where(invocation.c.endpoint_id == endpoint_id, not_yet)

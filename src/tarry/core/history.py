@@ -1,0 +1,99 @@
+"""What became of an invocation: its record, its attempts, and its place in the queue.
+
+Written by the queue as a by-product of what it does anyway, read by people: nothing is decided by it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tarry.core.invocation import Invocation, InvocationState, Outcome
+
+AHEAD_MAX = 100_000
+"""Invocations ahead in a queue are counted up to here."""
+
+
+class AttemptEnd(StrEnum):
+    """How an attempt ended that decided nothing."""
+
+    LOST = "Lost"  # its instance or its delivery process died; counts against the request
+    RETURNED = "Returned"  # drained, stopped, or nowhere to write: nobody's fault
+    RETRIED = "Retried"  # the endpoint's retry policy wants another
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndecidedAttempt:
+    """An attempt that put its invocation back. ``status`` is what the container answered, where it did."""
+
+    number: int
+    instance_id: str
+    claimed_at_us: int
+    ended_at_us: int
+    end: AttemptEnd
+    status: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvocationRecord:
+    """An invocation with its current state, as the store shows it."""
+
+    invocation: Invocation
+    state: InvocationState
+    attempts: int
+    lost_attempts: int
+    priority: int = 0
+    instance_id: str | None = None
+    claimed_at_us: int | None = None
+    """When the attempt that is under way began."""
+    due_at_us: int | None = None
+    """When one that is Delayed is Queued again."""
+    stop_requested: bool = False
+    redriven_as: str | None = None
+    """The invocation that asks the same again."""
+    outcome: Outcome | None = None
+
+    @property
+    def id(self) -> str:
+        """The invocation's id."""
+        return self.invocation.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvocationHistory:
+    """All that is known of one invocation."""
+
+    record: InvocationRecord
+    undecided: tuple[UndecidedAttempt, ...]
+    """Oldest first."""
+    announced_at_us: int | None = None
+    """When its topic took the notification."""
+    notification_error: str | None = None
+    """Why its topic has not taken it yet, or never will."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePlace:
+    """Where an invocation stands in its endpoint's queue."""
+
+    ahead: int
+    """How many are claimed before it, counted up to AHEAD_MAX."""
+    ended_per_s: float | None
+    """How many of this endpoint's invocations ended a second, lately; None if too few did."""
+
+    def expected_wait_s(self) -> float | None:
+        """How long it is likely to wait, if all goes on as lately; None where nobody can tell."""
+        if not self.ended_per_s or self.ahead >= AHEAD_MAX:
+            return None
+        return self.ahead / self.ended_per_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueState:
+    """An endpoint's queue at a moment: how many invocations are in which state that is not an end."""
+
+    queued: int
+    delayed: int
+    running: int
+    publishing: int
+    oldest_received_at_us: int | None
+    """Of those that wait."""

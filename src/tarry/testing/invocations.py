@@ -1,0 +1,135 @@
+"""What people ask about invocations and want of them, over the queue in memory."""
+
+from tarry.core.errors import InvalidRequest
+from tarry.core.history import InvocationHistory, InvocationRecord, QueuePlace, QueueState
+from tarry.core.invocation import TERMINAL, InvocationState
+from tarry.ports import CHANNEL_STOPS, InvocationQuery, Page, Wakeups
+from tarry.testing.outbox import FakeOutbox
+from tarry.testing.queue import FakeInvocationQueue, Row
+from tarry.testing.store import FakeStore
+
+_WAITING = (InvocationState.QUEUED, InvocationState.DELAYED)
+
+
+class FakeInvocationRecords:
+    """ports.InvocationRecords. It knows no rates: places come without one."""
+
+    def __init__(self, queue: FakeInvocationQueue, store: FakeStore, outbox: FakeOutbox) -> None:
+        self._queue = queue
+        self._store = store
+        self._outbox = outbox
+
+    async def history(self, id: str) -> InvocationHistory | None:
+        """See ports.InvocationRecords."""
+        row = self._queue.rows.get(id)
+        if row is None:
+            return None
+        return InvocationHistory(
+            record=self._store.records[id],
+            undecided=tuple(row.undecided),
+            announced_at_us=self._outbox.announced.get(id),
+            notification_error=self._outbox.error(id),
+        )
+
+    async def named(self, inference_id: str, limit: int) -> list[InvocationRecord]:
+        """See ports.InvocationRecords."""
+        return [
+            record
+            for record in self._newest()
+            if record.invocation.named_by_caller and record.invocation.inference_id == inference_id
+        ][:limit]
+
+    async def page(self, query: InvocationQuery) -> Page[InvocationRecord]:
+        """See ports.InvocationRecords."""
+        newest = self._newest()
+        if query.token is not None:
+            if query.token not in self._queue.rows:
+                raise InvalidRequest("The token of the next page was not given out by this server; begin the list again.")
+            newest = newest[[record.id for record in newest].index(query.token) + 1 :]
+        found = [record for record in newest if _passes(record, query)]
+        shown = found[: query.limit]
+        return Page(tuple(shown), shown[-1].id if len(found) > len(shown) else None)
+
+    async def place(self, id: str) -> QueuePlace | None:
+        """See ports.InvocationRecords."""
+        here = self._queue.rows.get(id)
+        if here is None or here.state is not InvocationState.QUEUED:
+            return None
+        of_endpoint = [row for row in self._waiting(here.invocation.endpoint_id) if row.state is InvocationState.QUEUED]
+        ordered = sorted((row for row in of_endpoint if not row.stop_requested), key=lambda row: row.rank)
+        return QueuePlace(ahead=next((n for n, row in enumerate(ordered) if row is here), 0), ended_per_s=None)
+
+    async def queue(self, endpoint_id: str) -> QueueState:
+        """See ports.InvocationRecords."""
+        states = [row.state for row in self._queue.rows.values() if row.invocation.endpoint_id == endpoint_id]
+        waiting = self._waiting(endpoint_id)
+        return QueueState(
+            queued=states.count(InvocationState.QUEUED),
+            delayed=states.count(InvocationState.DELAYED),
+            running=states.count(InvocationState.RUNNING),
+            publishing=states.count(InvocationState.PUBLISHING),
+            oldest_received_at_us=waiting[0].invocation.received_at_us if waiting else None,
+        )
+
+    async def body(self, id: str) -> bytes | None:
+        """See ports.InvocationRecords."""
+        row = self._queue.rows.get(id)
+        return None if row is None else row.body
+
+    def _newest(self) -> list[InvocationRecord]:
+        return [self._store.records[each] for each in reversed(self._queue.rows)]
+
+    def _waiting(self, endpoint_id: str) -> list[Row]:
+        rows = self._queue.rows.values()
+        return [row for row in rows if row.invocation.endpoint_id == endpoint_id and row.state in _WAITING]
+
+
+class FakeQueueControl:
+    """ports.QueueControl."""
+
+    def __init__(self, queue: FakeInvocationQueue, wakeups: Wakeups) -> None:
+        self._queue = queue
+        self._wakeups = wakeups
+
+    async def stop(self, id: str) -> InvocationState | None:
+        """See ports.QueueControl."""
+        row = self._queue.rows.get(id)
+        if row is not None and row.state not in TERMINAL | {InvocationState.PUBLISHING}:
+            self._mark(row)
+        self._wakeups.notify(CHANNEL_STOPS)
+        return None if row is None else row.state
+
+    async def purge(self, endpoint_id: str, limit: int) -> int:
+        """See ports.QueueControl."""
+        found = [
+            row
+            for row in self._queue.rows.values()
+            if row.invocation.endpoint_id == endpoint_id and row.state in _WAITING and not row.stop_requested
+        ][:limit]
+        for row in found:
+            self._mark(row)
+        self._wakeups.notify(CHANNEL_STOPS)
+        return len(found)
+
+    async def prioritise(self, id: str, priority: int) -> InvocationState | None:
+        """See ports.QueueControl."""
+        row = self._queue.rows.get(id)
+        if row is not None and row.state in _WAITING:
+            row.priority = priority
+            self._queue.changed(row)
+        return None if row is None else row.state
+
+    def _mark(self, row: Row) -> None:
+        row.stop_requested = True
+        self._queue.changed(row)
+
+
+def _passes(record: InvocationRecord, query: InvocationQuery) -> bool:
+    invocation, reason = record.invocation, record.outcome.reason if record.outcome else None
+    return (
+        (query.endpoint_id is None or invocation.endpoint_id == query.endpoint_id)
+        and (not query.states or record.state in query.states)
+        and (query.received_after_us is None or invocation.received_at_us > query.received_after_us)
+        and (query.received_before_us is None or invocation.received_at_us < query.received_before_us)
+        and (query.reason_contains is None or query.reason_contains.lower() in (reason or "").lower())
+    )

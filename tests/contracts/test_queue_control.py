@@ -1,0 +1,319 @@
+"""Stops, priorities, retries, repeats, and what became of invocations: three ports over one queue, held to their promises."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support import entities as make
+from tests.support.queues import CASES, Case, cases, ids_of
+
+from tarry.core.endpoint import EndpointStatus
+from tarry.core.errors import Conflict, InvalidRequest
+from tarry.core.history import AttemptEnd, InvocationHistory, QueueState, UndecidedAttempt
+from tarry.core.invocation import FinalAttempt, InvocationState, redriven
+from tarry.ports import (
+    CHANNEL_STOPS,
+    LOST,
+    RETURNED,
+    Add,
+    Back,
+    Claim,
+    InvocationQuery,
+    Overdue,
+    channel_invocation,
+    channel_queue,
+)
+
+S = InvocationState
+SECOND_US = 1_000_000
+
+
+@pytest.fixture(params=CASES)
+async def case(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Case]:
+    async for made in cases(request.param, tmp_path):
+        yield made
+
+
+async def history(case: Case, id: str = "1") -> InvocationHistory:
+    found = await case.records.history(id)
+    assert found is not None
+    return found
+
+
+async def overdue(case: Case) -> list[Claim]:
+    return list((await case.queue.reap(100)).overdue)
+
+
+# ---------------------------------------------------------------------------------------------------------------- stops
+
+
+async def test_what_waits_is_stopped_by_the_sweeper_and_given_to_no_instance(case: Case) -> None:
+    await case.put("1", "2")
+    assert await case.control.stop("1") is S.QUEUED
+    assert case.wakeups.hints[-1] == CHANNEL_STOPS
+    assert (await case.record("1")).stop_requested
+    assert ids_of(await case.claim(5)) == ["2"]
+    (claim,) = await overdue(case)
+    assert (claim.invocation.id, claim.overdue, claim.attempt) == ("1", Overdue.STOPPED, 0)
+    await case.end(claim, S.STOPPED)
+    assert await case.state("1") is S.STOPPED
+    assert await case.control.stop("1") is S.STOPPED
+    assert await overdue(case) == []
+
+
+async def test_the_holder_of_what_runs_hears_that_it_is_to_be_stopped(case: Case) -> None:
+    await case.put("1", "2")
+    one, two = await case.claim(2)
+    assert await case.control.stop("1") is S.RUNNING
+    renewed = await case.queue.renew([one.lease, two.lease])
+    assert (sorted(renewed.lost), sorted(renewed.stopping)) == ([], ["1"])
+    await case.end(one, S.STOPPED)
+    assert await case.state("1") is S.STOPPED
+
+
+@pytest.mark.parametrize("back", [LOST, RETURNED, Back(end=AttemptEnd.RETRIED, delay_s=3600)])
+async def test_a_stop_outlives_the_attempt(case: Case, back: Back) -> None:
+    await case.put("1")
+    (claim,) = await case.claim()
+    await case.control.stop("1")
+    await case.queue.release(claim.lease, back)
+    assert await case.claim() == []
+    (swept,) = await overdue(case)
+    assert swept.overdue is Overdue.STOPPED
+
+
+async def test_a_decision_comes_before_a_stop(case: Case) -> None:
+    await case.put("1")
+    (claim,) = await case.claim()
+    reached = await case.queue.decide(claim.lease, make.decision("1"))
+    assert await case.control.stop("1") is reached
+    await case.queue.finish("1")
+    assert (await case.state("1"), await case.control.stop("unknown")) == (S.COMPLETED, None)
+
+
+async def test_a_purge_takes_what_waits_and_nothing_else(case: Case) -> None:
+    await case.store.apply(Add(make.endpoint("other")))
+    await case.put("running", "delayed", "1", "2", "3")
+    await case.queue.put(make.invocation("elsewhere", endpoint_id="endpoint-other"), None)
+    _running, delayed = await case.claim(2)
+    await case.queue.release(delayed.lease, Back(end=AttemptEnd.RETRIED, delay_s=60))
+    assert [await case.control.purge("endpoint-e", 3), await case.control.purge("endpoint-e", 3)] == [3, 1]
+    assert await case.control.purge("endpoint-e", 3) == 0
+    assert await case.claim(9) == []
+    assert sorted(ids_of(await overdue(case))) == ["1", "2", "3", "delayed"]
+    assert (await case.state("running"), await case.state("elsewhere")) == (S.RUNNING, S.QUEUED)
+
+
+# ----------------------------------------------------------------------------------------------------------- priorities
+
+
+async def test_a_priority_can_change_while_it_waits(case: Case) -> None:
+    await case.put("1", "2", "3", "4")
+    assert await case.control.prioritise("3", 1) is S.QUEUED
+    assert await case.control.prioritise("1", -1) is S.QUEUED
+    assert (await case.record("3")).priority == 1
+    assert [(await case.records.place(each)).ahead for each in "3241"] == [0, 1, 2, 3]  # type: ignore[union-attr]
+    assert ids_of(await case.claim(4)) == ["3", "2", "4", "1"]
+    assert await case.control.prioritise("3", 9) is S.RUNNING
+    assert (await case.record("3")).priority == 1
+    assert await case.control.prioritise("unknown", 9) is None
+    assert await case.records.place("3") is None
+
+
+# -------------------------------------------------------------------------------------------------------------- retries
+
+
+async def test_a_retry_waits_its_time_and_is_remembered(case: Case) -> None:
+    await case.put("1")
+    (claim,) = await case.claim()
+    case.clock.advance(2)
+    await case.queue.release(claim.lease, Back(end=AttemptEnd.RETRIED, delay_s=10, status=503, reason="busy"))
+    record = await case.record("1")
+    assert (record.state, record.due_at_us, record.lost_attempts) == (S.DELAYED, make.NOW_US + 12 * SECOND_US, 0)
+    case.clock.advance(9.999)
+    await case.queue.reap(10)
+    assert await case.claim() == []
+    case.clock.advance(0.001)
+    case.wakeups.hints.clear()
+    await case.queue.reap(10)
+    assert case.wakeups.hints == [channel_queue("endpoint-e")]
+    (again,) = await case.claim()
+    assert (again.attempt, again.lost_attempts) == (2, 0)
+    assert (await history(case)).undecided == (
+        UndecidedAttempt(
+            number=1,
+            instance_id="i",
+            claimed_at_us=make.NOW_US,
+            ended_at_us=make.NOW_US + 2 * SECOND_US,
+            end=AttemptEnd.RETRIED,
+            status=503,
+            reason="busy",
+        ),
+    )
+
+
+async def test_what_is_delayed_does_not_outlive_its_endpoint(case: Case) -> None:
+    await case.put("1")
+    (claim,) = await case.claim()
+    await case.queue.release(claim.lease, Back(end=AttemptEnd.RETRIED, delay_s=3600))
+    await case.change_endpoint(EndpointStatus.DELETING)
+    (swept,) = await overdue(case)
+    assert swept.overdue is Overdue.ENDPOINT_DELETED
+
+
+# -------------------------------------------------------------------------------------------------------------- repeats
+
+
+async def test_the_same_request_within_its_window_is_one(case: Case) -> None:
+    first = make.invocation("1", inference_id="mine", named_by_caller=True)
+    assert await case.queue.put(first, None) == first
+    asked = {"inference_id": "mine", "named_by_caller": True, "input_location": first.input_location}
+    since_us = first.received_at_us
+    assert await case.queue.put(make.invocation("2", **asked), None, same_since_us=since_us) == first
+    others = [
+        (make.invocation("3", **asked), None),
+        (make.invocation("4", **asked), since_us + 1),
+        (make.invocation("5", **{**asked, "input_location": "s3://b/in/else"}), since_us),
+        (make.invocation("6", **{**asked, "inference_id": "else"}), since_us),
+        (make.invocation("7", **asked, content_type="text/x"), since_us),
+        (make.invocation("8", **{**asked, "input_location": None, "body_sha256": "00"}), since_us),
+    ]
+    for other, since in others:
+        assert await case.queue.put(other, None, same_since_us=since) == other
+    assert ids_of(await case.claim(9)) == ["1", "3", "4", "5", "6", "7", "8"]
+    assert [record.id for record in await case.records.named("mine", 3)] == ["8", "7", "5"]
+
+
+async def test_repeats_that_arrive_together_are_one(case: Case) -> None:
+    asked = {"inference_id": "mine", "named_by_caller": True, "input_location": "s3://b/in/x"}
+    offers = [make.invocation(str(n), **asked) for n in range(20)]
+    got = await asyncio.gather(*(case.queue.put(each, None, same_since_us=make.NOW_US) for each in offers))
+    assert len({each.id for each in got}) == 1
+    assert len(await case.claim(20)) == 1
+
+
+async def test_an_ended_invocation_is_redriven_once(case: Case) -> None:
+    await case.put("1")
+    (claim,) = await case.claim()
+    await case.end(claim, S.FAILED)
+    ended = (await case.record("1")).invocation
+    again = redriven(ended, invocation_id="2", now_us=make.NOW_US + 5)
+    assert await case.queue.put(again, None) == again
+    assert (await case.record("1")).redriven_as == "2"
+    for other, of in (("3", ended), ("4", replace(ended, id="gone"))):
+        with pytest.raises(Conflict):
+            await case.queue.put(redriven(of, invocation_id=other, now_us=make.NOW_US), None)
+    (claim,) = await case.claim(5)
+    assert (claim.invocation.id, claim.invocation.output_location) == ("2", ended.output_location)
+    assert claim.invocation.expires_at_us == make.NOW_US + 5 + 60 * SECOND_US
+
+
+# -------------------------------------------------------------------------------------------------------------- history
+
+
+async def test_every_attempt_is_remembered(case: Case) -> None:
+    await case.put("1")
+    (first,) = await case.claim()
+    await case.queue.release(first.lease, replace(LOST, reason="it died"))
+    (second,) = await case.claim()
+    await case.queue.release(second.lease, RETURNED)
+    await case.claim()
+    case.clock.advance(31)
+    await case.queue.reap(10)
+    (last,) = await case.claim()
+    found = await history(case)
+    told = [(each.number, each.end, each.reason) for each in found.undecided]
+    assert told == [(1, AttemptEnd.LOST, "it died"), (2, AttemptEnd.RETURNED, None), (3, AttemptEnd.LOST, None)]
+    assert found.record.claimed_at_us == make.NOW_US + 31 * SECOND_US
+    final = FinalAttempt(number=4, instance_id="i", claimed_at_us=last.claimed_at_us, answered_at_us=make.NOW_US)
+    decision = make.decision("1")
+    await case.queue.decide(last.lease, replace(decision, outcome=replace(decision.outcome, attempt=final)))
+    await case.queue.finish("1")
+    assert case.wakeups.hints[-1] == channel_invocation("1")
+    ended = (await history(case)).record
+    assert ended.outcome is not None
+    assert (ended.outcome.attempt, ended.claimed_at_us) == (final, None)
+    assert await case.records.history("unknown") is None
+
+
+async def test_it_is_told_when_the_topic_has_heard(case: Case) -> None:
+    await case.put("1", "2")
+    for claim in await case.claim(2):
+        await case.end(claim)
+    await case.outbox.retry("1", after_s=5, error="no answer")
+    found = await history(case)
+    assert (found.announced_at_us, found.notification_error) == (None, "no answer")
+    case.clock.advance(5)
+    await case.outbox.done("1")
+    found = await history(case)
+    assert (found.announced_at_us, found.notification_error) == (make.NOW_US + 5 * SECOND_US, None)
+    await case.outbox.give_up("2", error="no such topic")
+    assert (await history(case, "2")).notification_error == "no such topic"
+
+
+async def test_the_body_of_what_has_not_completed_can_be_had_again(case: Case) -> None:
+    for each in "12":
+        await case.queue.put(make.invocation(each, input_location=None), each.encode())
+    one, two = await case.claim(2)
+    await case.end(one, S.FAILED)
+    await case.end(two)
+    assert [await case.records.body(each) for each in "123"] == [b"1", None, None]
+
+
+async def test_a_queue_says_what_it_holds(case: Case) -> None:
+    nothing = QueueState(queued=0, delayed=0, running=0, publishing=0, oldest_received_at_us=None)
+    assert await case.records.queue("endpoint-e") == nothing
+    for n in range(5):
+        await case.queue.put(make.invocation(f"n{n}", received_at_us=make.NOW_US + n), None)
+    first, second = await case.claim(2)
+    await case.queue.release(second.lease, Back(end=AttemptEnd.RETRIED, delay_s=60))
+    await case.end(first)
+    held = QueueState(queued=3, delayed=1, running=0, publishing=0, oldest_received_at_us=make.NOW_US + 1)
+    assert await case.records.queue("endpoint-e") == held
+
+
+# ---------------------------------------------------------------------------------------------------------------- pages
+
+
+async def all_pages(case: Case, query: InvocationQuery) -> list[str]:
+    found: list[str] = []
+    while True:
+        page = await case.records.page(query)
+        assert len(page.items) <= query.limit
+        found += [record.id for record in page.items]
+        if page.next_token is None:
+            return found
+        query = replace(query, token=page.next_token)
+
+
+async def test_pages_come_newest_first_and_filtered(case: Case) -> None:
+    await case.store.apply(Add(make.endpoint("other")))
+    for n in range(7):
+        await case.queue.put(make.invocation(f"n{n}", received_at_us=make.NOW_US + n), None)
+    await case.queue.put(make.invocation("x", endpoint_id="endpoint-other", received_at_us=make.NOW_US + 7), None)
+    zero, one, _ = await case.claim(3)
+    await case.end(zero, S.FAILED)
+    await case.end(one)
+    assert await all_pages(case, InvocationQuery(limit=3)) == ["x", "n6", "n5", "n4", "n3", "n2", "n1", "n0"]
+    assert await all_pages(case, InvocationQuery(limit=8)) == ["x", "n6", "n5", "n4", "n3", "n2", "n1", "n0"]
+    ends = frozenset({S.FAILED, S.COMPLETED})
+    assert await all_pages(case, InvocationQuery(limit=1, states=ends, endpoint_id="endpoint-e")) == ["n1", "n0"]
+    assert await all_pages(case, InvocationQuery(reason_contains="BECAUSE")) == ["n0"]
+    assert await all_pages(case, InvocationQuery(received_after_us=make.NOW_US + 4, endpoint_id="endpoint-e")) == ["n6", "n5"]
+    assert await all_pages(case, InvocationQuery(received_before_us=make.NOW_US + 2)) == ["n1", "n0"]
+
+
+async def test_a_page_is_stable_under_inserts(case: Case) -> None:
+    await case.put("1", "2", "3")
+    first = await case.records.page(InvocationQuery(limit=2))
+    await case.put("4")
+    rest = await case.records.page(InvocationQuery(limit=2, token=first.next_token))
+    assert [record.id for record in (*first.items, *rest.items)] == ["3", "2", "1"]
+
+
+@pytest.mark.parametrize("token", ["", "AAAA", "ü", "aTEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNA", "aS0x"])
+async def test_a_token_that_is_not_ours_is_refused(case: Case, token: str) -> None:
+    with pytest.raises(InvalidRequest):
+        await case.records.page(InvocationQuery(token=token))
