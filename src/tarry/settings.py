@@ -56,6 +56,15 @@ class QueueSettings(_Group):
     """How long a dead worker may hold an invocation; renewed every 10 s while it lives."""
     queued_max: Annotated[int, Field(ge=1)] = 10_000_000
     """Queued invocations of one endpoint beyond which new ones are refused as throttled."""
+    disk_reserve_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
+    """Free bytes on the disk of DIR below which new invocations are refused as throttled: the rest is for results."""
+
+
+class RetentionSettings(_Group):
+    """``[retention]``: how long what has ended is kept."""
+
+    finished_days: Annotated[float, Field(ge=0, allow_inf_nan=True)] = 7.0
+    """Days that the record of a finished invocation is kept; ``inf``: for ever. Objects in S3 are never removed."""
 
 
 class EngineSettings(_Group):
@@ -101,6 +110,7 @@ class Settings(_Group):
     server: ServerSettings = ServerSettings()
     scope: ScopeSettings = ScopeSettings()
     queue: QueueSettings = QueueSettings()
+    retention: RetentionSettings = RetentionSettings()
     engine: EngineSettings = EngineSettings()
     images: ImageSettings = ImageSettings()
     topics: TopicSettings = TopicSettings()

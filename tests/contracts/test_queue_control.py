@@ -274,6 +274,32 @@ async def test_a_queue_says_what_it_holds(case: Case) -> None:
     assert await case.records.queue("endpoint-e") == held
 
 
+# ------------------------------------------------------------------------------------------------------------ retention
+
+
+async def test_what_ended_long_ago_is_forgotten_in_batches(case: Case) -> None:
+    for n in range(5):
+        await case.queue.put(make.invocation(f"n{n}", input_location=None), b"body")
+    claims = await case.claim(4)
+    await case.queue.release(claims[0].lease, RETURNED)
+    (again,) = await case.claim(1)
+    for n, claim in enumerate((again, *claims[1:3])):
+        decision = make.decision(claim.invocation.id, S.FAILED)
+        outcome = replace(decision.outcome, ended_at_us=make.NOW_US + n)
+        await case.queue.decide(claim.lease, replace(decision, outcome=outcome))
+        await case.queue.finish(claim.invocation.id)
+    await case.outbox.give_up("n0", error="no such topic")
+    assert await case.control.forget(make.NOW_US, 10) == 0
+    assert await case.control.forget(make.NOW_US + 2, 1) == 1
+    assert await case.control.forget(make.NOW_US + 2, 10) == 1
+    assert await case.control.forget(make.NOW_US + 2, 10) == 0
+    assert await all_pages(case, InvocationQuery()) == ["n4", "n3", "n2"]
+    assert await case.records.history("n0") is None
+    assert await case.records.body("n0") is None
+    assert [outgoing.notification.id for outgoing in await case.outbox.due(10)] == ["n1", "n2"]
+    assert await case.state("n3") is S.RUNNING
+
+
 # ---------------------------------------------------------------------------------------------------------------- pages
 
 

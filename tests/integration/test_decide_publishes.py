@@ -12,6 +12,7 @@ from tests.support.buckets import INLINE_MAX, files_in, get, noise, open_buckets
 
 from tarry.backends.database.outbox import SqlOutbox
 from tarry.backends.database.queue import SqlInvocationQueue
+from tarry.backends.database.queue_accept import Bounds
 from tarry.backends.database.queue_rows import LeaseTerms, next_epoch
 from tarry.backends.database.schema import decision
 from tarry.backends.database.store import SqlStore
@@ -66,7 +67,9 @@ async def case(tmp_path: Path) -> AsyncIterator[Case]:
         await buckets.create_bucket("bbb")
         clock, wakeups, database = FakeClock(make.NOW_US), FakeWakeups(), buckets.database
         terms = LeaseTerms(clock=clock, ids=FakeIds(), lease_s=30.0, epoch=await next_epoch(database))
-        queue = SqlInvocationQueue(database, terms, wakeups, publish_in_transaction=publish_in_transaction, queued_max=QUEUED_MAX)
+        queue = SqlInvocationQueue(
+            database, terms, wakeups, publish_in_transaction=publish_in_transaction, bounds=Bounds(QUEUED_MAX)
+        )
         store = SqlStore(database, wakeups)
         await store.apply(Add(make.endpoint()), Add(make.instance()), Add(make.routing()))
         made = Case(buckets, EmbeddedObjectStore(buckets), queue, SqlOutbox(database, clock), store, wakeups.hints)

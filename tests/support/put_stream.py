@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.support import entities as make
 
 from tarry.backends.database.queue import SqlInvocationQueue
+from tarry.backends.database.queue_accept import Bounds
 from tarry.backends.database.queue_rows import LeaseTerms, next_epoch
 from tarry.backends.database.store import SqlStore
 from tarry.backends.database.transactions import Database
@@ -37,7 +38,7 @@ async def main(path: Path, run: str) -> None:
         await store.apply(Add(make.endpoint()), Add(make.instance()), Add(make.routing()))
     terms = LeaseTerms(clock=SystemClock(), ids=SystemIds(), lease_s=30.0, epoch=await next_epoch(database))
     queue = SqlInvocationQueue(
-        database, terms, wakeups, queued_max=1_000_000, publish_in_transaction=lambda _connection, _staged, _now_us: None
+        database, terms, wakeups, bounds=Bounds(1_000_000), publish_in_transaction=lambda _connection, _staged, _now_us: None
     )
     numbers = itertools.count()
 

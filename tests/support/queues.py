@@ -10,6 +10,7 @@ from tests.support import entities as make
 from tarry.backends.database.invocation_records import SqlInvocationRecords
 from tarry.backends.database.outbox import SqlOutbox
 from tarry.backends.database.queue import SqlInvocationQueue
+from tarry.backends.database.queue_accept import Bounds
 from tarry.backends.database.queue_control import SqlQueueControl
 from tarry.backends.database.queue_rows import LeaseTerms, next_epoch
 from tarry.backends.database.schema import metadata
@@ -111,7 +112,7 @@ async def _sql(path: Path, in_one_commit: bool) -> AsyncIterator[Case]:
     async def queue() -> SqlInvocationQueue:
         terms = LeaseTerms(clock=clock, ids=ids, lease_s=30.0, epoch=await next_epoch(database))
         publish = (lambda _connection, staged, _now_us: made.publish(staged)) if in_one_commit else None
-        return SqlInvocationQueue(database, terms, wakeups, publish_in_transaction=publish, queued_max=QUEUED_MAX)
+        return SqlInvocationQueue(database, terms, wakeups, publish_in_transaction=publish, bounds=Bounds(QUEUED_MAX))
 
     async def restart() -> None:
         made.queue = await queue()

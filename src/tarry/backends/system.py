@@ -1,9 +1,11 @@
 """The machine's clock and its source of random numbers, behind the ports Clock and Ids."""
 
 import asyncio
+import os
 import secrets
 import time
 import uuid
+from pathlib import Path
 
 
 class SystemClock:
@@ -20,6 +22,12 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """See ports.Clock."""
         await asyncio.sleep(seconds)
+
+
+def free_bytes(directory: Path) -> int:
+    """How much a program without privileges may still write to the disk of this directory."""
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize
 
 
 class SystemIds:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -22,6 +23,7 @@ from tarry.backends.database.invocation_records import SqlInvocationRecords
 from tarry.backends.database.keyring import SqlKeyring
 from tarry.backends.database.outbox import SqlOutbox
 from tarry.backends.database.queue import SqlInvocationQueue
+from tarry.backends.database.queue_accept import Bounds
 from tarry.backends.database.queue_control import SqlQueueControl
 from tarry.backends.database.queue_decisions import decided_handles
 from tarry.backends.database.queue_rows import LeaseTerms, next_epoch
@@ -33,7 +35,7 @@ from tarry.backends.images import ImageCatalogue
 from tarry.backends.metrics import ProcessMetrics
 from tarry.backends.model_data import ModelData
 from tarry.backends.modelserver import HttpModelServer
-from tarry.backends.system import SystemClock, SystemIds
+from tarry.backends.system import SystemClock, SystemIds, free_bytes
 from tarry.backends.wakeups import LocalWakeups
 from tarry.bootstrap.directory import DataDirectory
 from tarry.bootstrap.first_key import ensure_first_key
@@ -43,6 +45,7 @@ from tarry.control.commands import Commands
 from tarry.control.context import Context
 from tarry.control.invocations import InvocationPorts
 from tarry.control.reconciler import Reconciler
+from tarry.control.retention import Retention
 from tarry.core.names import Scope
 from tarry.delivery.directory import EndpointDirectory
 from tarry.delivery.dispatcher import Dispatcher
@@ -201,7 +204,11 @@ async def _open_data(ground: _Ground) -> _Data:
         store=SqlStore(database, ground.wakeups),
         # Buckets live in the same database: publishing is part of the decision's own commit.
         queue=SqlInvocationQueue(
-            database, terms, ground.wakeups, publish_in_transaction=publish_in_transaction, queued_max=settings.queued_max
+            database,
+            terms,
+            ground.wakeups,
+            publish_in_transaction=publish_in_transaction,
+            bounds=Bounds(settings.queued_max, settings.disk_reserve_bytes, partial(free_bytes, ground.directory.root)),
         ),
         outbox=SqlOutbox(database, ground.clock),
         records=SqlInvocationRecords(database, ground.clock),
@@ -283,6 +290,7 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
         "reconciler": reconciler.run,
         "slots": slots.run,
         "sweeper": Sweeper(queue, settlement, clock, wakeups).run,
+        "retention": Retention(store, data.control, clock, ground.settings.retention.finished_days).run,
         "dispatcher": Dispatcher(data.outbox, cloud.notifier, metrics, clock, wakeups).run,
         "pusher": cloud.pusher.run,
     }

@@ -69,6 +69,13 @@ class QueueControl(Protocol):
         """Ask for the end of up to ``limit`` invocations that wait for this endpoint; returns how many. 0: none waits."""
         ...
 
+    async def forget(self, ended_before_us: int, limit: int) -> int:
+        """Remove up to ``limit`` invocations that ended before then, with all that is kept of them, in the order of their ends.
+
+        Returns how many; 0: none is left. Objects in S3 are not touched.
+        """
+        ...
+
     async def prioritise(self, id: str, priority: int) -> InvocationState | None:
         """Give a Queued or Delayed invocation another priority; returns its state, None if there is no such invocation."""
         ...

@@ -111,6 +111,14 @@ class FakeQueueControl:
         self._wakeups.notify(CHANNEL_STOPS)
         return len(found)
 
+    async def forget(self, ended_before_us: int, limit: int) -> int:
+        """See ports.QueueControl."""
+        decided = [row for row in self._queue.rows.values() if row.state in TERMINAL and row.decision]
+        gone = [row for row in decided if row.decision and row.decision.outcome.ended_at_us < ended_before_us]
+        for row in gone[:limit]:
+            self._queue.forget(row)
+        return len(gone[:limit])
+
     async def prioritise(self, id: str, priority: int) -> InvocationState | None:
         """See ports.QueueControl."""
         row = self._queue.rows.get(id)

@@ -274,6 +274,11 @@ class FakeInvocationQueue:
             self._wakeups.notify(CHANNEL_OUTBOX)
         self._wakeups.notify(channel_invocation(row.invocation.id))
 
+    def forget(self, row: Row) -> None:
+        """Remove a row and its record."""
+        del self.rows[row.invocation.id]
+        del self._store.records[row.invocation.id]
+
     def changed(self, row: Row) -> None:
         """Show the row in the store."""
         self._store.records[row.invocation.id] = InvocationRecord(

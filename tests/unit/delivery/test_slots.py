@@ -10,7 +10,7 @@ from tarry.core.errors import ModelServerUnreachable, StorageFull, Throttled
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import InvocationState
 from tarry.delivery.slots import Slots
-from tarry.ports import Claim, Lease, ModelRequest, Renewed
+from tarry.ports import LOST, RETURNED, Claim, Lease, ModelRequest, Renewed
 from tarry.testing.modelserver import FakeAnswer
 
 
@@ -242,3 +242,25 @@ async def test_leases_that_cannot_be_renewed_once_are_renewed_later() -> None:
         await settle_down(1000)
         record = await world.record()
         assert (record.state, record.lost_attempts) == (InvocationState.COMPLETED, 0)
+
+
+async def test_a_stop_ends_what_runs_at_the_hint_and_what_waits_its_turn_goes_back() -> None:
+    world = await World().deploy()
+    world.models.answering = Gate()
+    await world.put("runs")
+    await world.put("waits")
+    (suspect,) = (claim for claim in await world.queue.claim(world.instance, 2) if claim.invocation.id == "waits")
+    await world.queue.release(suspect.lease, LOST)  # it is tried alone, so it is set aside while the other runs
+    held = world.queue.rows["runs"]
+    assert held.lease is not None
+    await world.queue.release(held.lease, RETURNED)
+    async with world.running(world.slots.run):
+        await settle_down()
+        assert world.queue.rows["waits"].state is InvocationState.RUNNING
+        for each in ("runs", "waits"):
+            await world.control.stop(each)
+        await settle_down()
+        assert await world.state("runs") is InvocationState.STOPPED
+        assert world.queue.rows["waits"].state is InvocationState.QUEUED
+        await world.sweeper.sweep()
+        assert await world.state("waits") is InvocationState.STOPPED

@@ -18,6 +18,7 @@ from tarry.core.errors import (
 )
 from tarry.core.invocation import InvocationState
 from tarry.core.names import S3Location
+from tarry.core.retry import RetryPolicy
 from tarry.delivery.work import Work
 from tarry.delivery.worker import Attempted, Worker
 from tarry.ports import Back, Decision, Lease, ModelRequest, OpenObject, Staged
@@ -336,3 +337,105 @@ async def test_a_store_that_refuses_the_key_fails_the_request() -> None:
     failure = world.objects.get(invocation.failure_location)
     assert failure is not None
     assert "no store takes this key" in json.loads(failure.body)["failureReason"]
+
+
+# ------------------------------------------------------------------------------------------------------ stop, retry, tell
+
+
+def retrying(**over: object) -> RetryPolicy:
+    return RetryPolicy(**({"attempts_max": 3, "statuses": ("5xx", "timeout"), "backoff_s": 10.0} | over))  # type: ignore[arg-type]
+
+
+async def test_a_stopped_attempt_ends_as_stopped_and_publishes_nothing_else() -> None:
+    world = await World().deploy()
+    invocation = await world.put()
+    world.models.answering = lambda request, body: asyncio.Event().wait()  # type: ignore[assignment,return-value]
+    work = Work(await world.claim())
+    task = asyncio.create_task(world.worker.attempt(work, world.instance))
+    await settle_down()
+    work.stopping = True
+    task.cancel()
+    assert await task is Attempted.SETTLED
+    assert await world.state() is InvocationState.STOPPED
+    failure = world.objects.get(invocation.failure_location)
+    assert failure is not None
+    assert "StopInvocation" in json.loads(failure.body)["failureReason"]
+    assert world.objects.get(invocation.output_location) is None
+    assert _message(await world.announced())["invocationStatus"] == "Failed"  # type: ignore[arg-type]
+
+
+async def test_a_stop_that_comes_after_the_decision_changes_nothing() -> None:
+    world = await World().deploy()
+    await world.put()
+    work = Work(await world.claim())
+    assert await world.worker.attempt(work, world.instance) is Attempted.SETTLED
+    assert await world.worker._stop(work) is Attempted.LEASE_LOST
+    assert await world.state() is InvocationState.COMPLETED
+
+
+async def test_what_the_policy_wants_is_tried_again_and_then_fails_with_the_containers_words() -> None:
+    world = await World().deploy()
+    invocation = await world.put(retry=retrying())
+    for attempt in (1, 2, 3):
+        world.answer(status=503, body=b"busy %d" % attempt)
+        assert await world.attempt() is Attempted.SETTLED
+        if attempt < 3:
+            assert await world.state() is InvocationState.DELAYED
+            assert not world.objects.staged
+            world.clock.advance(10 * 2 ** (attempt - 1))
+            await world.queue.reap(10)
+    record = await world.record()
+    assert (record.state, record.attempts, record.lost_attempts) == (InvocationState.FAILED, 3, 0)
+    failure = world.objects.get(invocation.failure_location)
+    assert failure is not None
+    assert failure.body == b"busy 3"
+    assert len(await world.announced()) == 1
+
+
+async def test_what_the_policy_does_not_want_is_not_tried_again() -> None:
+    world = await World().deploy()
+    await world.put(retry=retrying())
+    world.answer(status=400)
+    await world.attempt()
+    assert await world.state() is InvocationState.FAILED
+
+
+async def test_a_timeout_is_tried_again_where_the_policy_says_so() -> None:
+    world = await World().deploy()
+    await world.put(timeout_s=0, retry=retrying())
+    world.models.answering = lambda request, body: asyncio.Event().wait()  # type: ignore[assignment,return-value]
+    await world.attempt()
+    assert await world.state() is InvocationState.DELAYED
+
+
+async def test_the_times_of_the_steps_are_kept() -> None:
+    world = await World().deploy()
+    await world.put()
+    claim = await world.claim()
+    world.clock.advance(1)
+    await world.worker.attempt(Work(claim), world.instance)
+    outcome = (await world.record()).outcome
+    assert outcome is not None
+    assert outcome.attempt is not None
+    steps = outcome.attempt
+    assert (steps.number, steps.instance_id) == (1, "i")
+    later = claim.claimed_at_us + 1_000_000
+    assert (steps.downloaded_at_us, steps.answered_at_us, steps.uploaded_at_us) == (later, later, later)
+
+
+async def test_a_platform_failure_tells_status_excerpt_and_history() -> None:
+    world = await World().deploy()
+    invocation = await world.put(retry=retrying())
+    world.answer(status=500, body=b"first")
+    await world.attempt()
+    world.clock.advance(10)
+    await world.queue.reap(10)
+    world.answer(body=b"half of " * 500, error=ModelServerUnreachable("the connection was closed after 4000 bytes"))
+    await world.attempt()
+    failure = world.objects.get(invocation.failure_location)
+    assert failure is not None
+    document = json.loads(failure.body)
+    assert (document["attempts"], document["containerStatus"]) == (2, 200)
+    assert document["containerBodyExcerpt"] == ("half of " * 500)[:1024]
+    (before,) = document["attemptHistory"]
+    assert (before["number"], before["end"], before["containerStatus"]) == (1, "Retried", 500)

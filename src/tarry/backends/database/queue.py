@@ -6,7 +6,7 @@ out once their transaction is on disk.
 
 from collections.abc import Sequence
 
-from tarry.backends.database.queue_accept import Accepting, offer
+from tarry.backends.database.queue_accept import Accepting, Bounds, offer
 from tarry.backends.database.queue_claims import claim, release, renew
 from tarry.backends.database.queue_decisions import Deciding, Ended, PublishInTransaction
 from tarry.backends.database.queue_reaping import Swept, reap
@@ -31,7 +31,7 @@ from tarry.ports import (
 class SqlInvocationQueue:
     """The queue on a Database. ``terms`` carries the epoch that ``next_epoch`` gave this process.
 
-    ``queued_max`` is how many invocations of one endpoint may wait (settings: ``queue.queued_max``). With
+    ``bounds`` are those of settings ``queue.queued_max`` and ``queue.disk_reserve_bytes``. With
     ``publish_in_transaction`` (the object store lies in the same database) decide publishes and finishes in its own commit and
     returns the terminal state.
     """
@@ -42,17 +42,17 @@ class SqlInvocationQueue:
         terms: LeaseTerms,
         wakeups: Wakeups,
         *,
-        queued_max: int,
+        bounds: Bounds,
         publish_in_transaction: PublishInTransaction | None = None,
     ) -> None:
         self._database = database
         self._terms = terms
         self._wakeups = wakeups
-        self._accepting = Accepting(queued_max)
+        self._accepting = Accepting(bounds)
         self._deciding = Deciding(terms.clock, publish_in_transaction)
 
     async def put(self, invocation: Invocation, body: bytes | None, *, same_since_us: int | None = None) -> Invocation:
-        """See ports.InvocationQueue. At most ``queued_max`` invocations of one endpoint wait."""
+        """See ports.InvocationQueue. Throttled beyond the ``bounds``."""
         channel = channel_queue(invocation.endpoint_id)
         return await self._database.write_grouped(
             self._accepting.accept, offer(invocation, body, same_since_us), after=lambda _: self._wakeups.notify(channel)

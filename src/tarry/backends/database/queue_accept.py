@@ -1,7 +1,7 @@
 """Accepting invocations, as many in one transaction as have arrived; those that were accepted before are told so."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -52,13 +52,26 @@ def offer(invocation: Invocation, body: bytes | None, same_since_us: int | None 
 
 
 @dataclass(frozen=True, slots=True)
-class Accepting:
-    """The rule of acceptance: the endpoint takes invocations, and has room for ``queued_max`` that wait."""
+class Bounds:
+    """What there may be at most: invocations that wait for one endpoint, and use of the disk."""
 
     queued_max: int
+    disk_reserve_bytes: int = 0
+    """Less free bytes than this: nothing more is accepted, what is left is for results."""
+    free_bytes: Callable[[], int] = lambda: 0
+
+
+@dataclass(frozen=True, slots=True)
+class Accepting:
+    """The rule of acceptance: the endpoint takes invocations, and there is room for one more."""
+
+    bounds: Bounds
 
     def accept(self, connection: Connection, offers: Sequence[Offer]) -> list[Invocation | Exception]:
         """Insert what may come in; the others get the invocation that they repeat, or their refusal."""
+        if (free := self.bounds.free_bytes()) < self.bounds.disk_reserve_bytes:
+            full = f"The disk has {free} bytes left, {self.bounds.disk_reserve_bytes} are kept for results; free some space."
+            return [Throttled(full)] * len(offers)
         room = self._room(connection, {item.invocation.endpoint_id for item in offers})
         accepted: list[Offer] = []
         answers: list[Invocation | Exception] = []
@@ -79,7 +92,7 @@ class Accepting:
         for row in connection.execute(_ENDPOINTS, {"ids": sorted(endpoint_ids)}):
             if row.status in _GONE:
                 continue
-            room[row.id] = self.queued_max - (row.queued or 0)
+            room[row.id] = self.bounds.queued_max - (row.queued or 0)
             if row.queued is None:
                 first.append({"endpoint_id": row.id, "queued": 0})
         if first:
@@ -91,7 +104,7 @@ class Accepting:
             return EndpointNotFound(item.endpoint_name)
         if room[item.endpoint_id] <= 0:
             return Throttled(
-                f"{self.queued_max} invocations of endpoint {item.endpoint_name!r} are waiting; try again in a moment."
+                f"{self.bounds.queued_max} invocations of endpoint {item.endpoint_name!r} are waiting; try again in a moment."
             )
         return None
 

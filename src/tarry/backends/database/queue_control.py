@@ -1,11 +1,15 @@
 """ports.QueueControl in SQL: stops and priorities, written as marks that the queue itself looks at."""
 
-from sqlalchemy import Connection, Select, bindparam, case, select, update
+from itertools import takewhile
+from typing import Any
 
-from tarry.backends.database.queue_rows import CLAIMABLE_ROWS, DELAYED_ROWS
-from tarry.backends.database.schema import invocation
+from sqlalchemy import BindParameter, Connection, Select, bindparam, case, delete, select, update
+
+from tarry.backends.database.documents import load
+from tarry.backends.database.queue_rows import CLAIMABLE_ROWS, DELAYED_ROWS, literal_state
+from tarry.backends.database.schema import decision, invocation, outbox
 from tarry.backends.database.transactions import Database
-from tarry.core.invocation import TERMINAL, InvocationState, rank_us
+from tarry.core.invocation import TERMINAL, InvocationState, Outcome, rank_us
 from tarry.ports import CHANNEL_STOPS, Clock, Wakeups
 
 _ONE = select(invocation.c.seq, invocation.c.state, invocation.c.received_at_us, invocation.c.stop_requested_at_us).where(
@@ -24,6 +28,16 @@ _PRIORITISE = (
     .where(invocation.c.seq == bindparam("of"))
     .values(priority=bindparam("to"), rank_us=bindparam("new_rank_us"))
 )
+_FIRST_DECIDED = (
+    select(decision.c.invocation_id, decision.c.outcome)
+    .join(invocation, invocation.c.id == decision.c.invocation_id)
+    .where(invocation.c.state.in_([literal_state(state) for state in sorted(TERMINAL)]))
+    .order_by(decision.c.seq)
+    .limit(bindparam("limit"))
+)
+_THESE: BindParameter[Any] = bindparam("ids", expanding=True)
+_FORGET = delete(invocation).where(invocation.c.id.in_(_THESE))
+_FORGET_NOTIFICATIONS = delete(outbox).where(outbox.c.id.in_(_THESE), outbox.c.given_up_at_us.is_not(None))
 _WAITING = {InvocationState.QUEUED, InvocationState.DELAYED}
 _DECIDED = TERMINAL | {InvocationState.PUBLISHING}
 
@@ -75,6 +89,20 @@ class SqlQueueControl:
                 rank = rank_us(row.received_at_us, priority)
                 connection.execute(_PRIORITISE, {"of": row.seq, "to": priority, "new_rank_us": rank})
             return state
+
+        return await self._database.write(run)
+
+    async def forget(self, ended_before_us: int, limit: int) -> int:
+        """See ports.QueueControl."""
+
+        def run(connection: Connection) -> int:
+            ended = connection.execute(_FIRST_DECIDED, {"limit": limit}).all()
+            gone = list(takewhile(lambda row: load(Outcome, row.outcome).ended_at_us < ended_before_us, ended))
+            if gone:
+                ids = {"ids": [row.invocation_id for row in gone]}
+                connection.execute(_FORGET_NOTIFICATIONS, ids)
+                connection.execute(_FORGET, ids)  # bodies, attempts and decisions go with it
+            return len(gone)
 
         return await self._database.write(run)
 

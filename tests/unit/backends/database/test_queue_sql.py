@@ -11,13 +11,16 @@ import pytest
 from sqlalchemy import Connection, event, func, insert, select, text
 from tests.support import entities as make
 
+from tarry.backends.database.outbox import SqlOutbox
 from tarry.backends.database.queue import SqlInvocationQueue
+from tarry.backends.database.queue_accept import Bounds
+from tarry.backends.database.queue_control import SqlQueueControl
 from tarry.backends.database.queue_decisions import decided_handles
 from tarry.backends.database.queue_rows import LeaseTerms, next_epoch
-from tarry.backends.database.schema import backlog, decision, invocation, invocation_body
+from tarry.backends.database.schema import attempt, backlog, decision, invocation, invocation_body, outbox
 from tarry.backends.database.store import SqlStore
 from tarry.backends.database.transactions import Database
-from tarry.core.errors import EndpointNotFound
+from tarry.core.errors import EndpointNotFound, Throttled
 from tarry.core.history import InvocationRecord
 from tarry.core.invocation import InvocationState
 from tarry.ports import LOST, RETURNED, Add
@@ -42,7 +45,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await store.apply(Add(make.endpoint()), Add(make.instance()), Add(make.routing()))
     terms = LeaseTerms(clock=clock, ids=FakeIds(), lease_s=30.0, epoch=await next_epoch(database))
     try:
-        yield World(database, store, SqlInvocationQueue(database, terms, wakeups, queued_max=1_000_000), clock)
+        yield World(database, store, SqlInvocationQueue(database, terms, wakeups, bounds=Bounds(1_000_000)), clock)
     finally:
         await database.close()
 
@@ -192,6 +195,40 @@ async def test_staged_objects_of_open_decisions_are_named(world: World) -> None:
     assert await world.database.read(decided_handles) == {"handle-staged"}
     await world.queue.finish("staged")
     assert await world.database.read(decided_handles) == set()
+
+
+async def test_a_forgotten_invocation_leaves_no_row_in_any_table(world: World) -> None:
+    await world.queue.put(make.invocation("1", input_location=None), b"body")
+    (claim,) = await world.queue.claim(make.instance(), 1)
+    await world.queue.release(claim.lease, LOST)
+    (claim,) = await world.queue.claim(make.instance(), 1)
+    await world.queue.decide(claim.lease, make.decision("1", InvocationState.FAILED))
+    await world.queue.finish("1")
+    await SqlOutbox(world.database, world.clock).give_up("1", error="no such topic")
+    control = SqlQueueControl(world.database, world.clock, FakeWakeups())
+    with Plans(world.database) as plans:
+        assert await control.forget(make.NOW_US + 1, 10) == 1
+    assert [step for step in plans.scans() if step != "SCAN decision"] == []  # in the order of its key, as far as the limit
+
+    def left(connection: Connection) -> list[int]:
+        tables = (invocation, invocation_body, attempt, decision, outbox)
+        return [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in tables]
+
+    assert await world.database.read(left) == [0, 0, 0, 0, 0]
+
+
+async def test_a_disk_without_reserve_takes_nothing_more(world: World) -> None:
+    free = [1000]
+    terms = LeaseTerms(clock=world.clock, ids=FakeIds(), lease_s=30.0, epoch=await next_epoch(world.database))
+    bounds = Bounds(10, disk_reserve_bytes=1000, free_bytes=lambda: free[0])
+    queue = SqlInvocationQueue(world.database, terms, FakeWakeups(), bounds=bounds)
+    await queue.put(make.invocation("1"), None)
+    free[0] = 999
+    with pytest.raises(Throttled, match="999 bytes left, 1000 are kept for results"):
+        await queue.put(make.invocation("2"), None)
+    (claim,) = await queue.claim(make.instance(), 5)
+    assert claim.invocation.id == "1"
+    assert await queue.decide(claim.lease, make.decision("1"))
 
 
 async def test_epochs_count_up_over_restarts(tmp_path: Path) -> None:
