@@ -256,11 +256,11 @@ async def test_a_stop_ends_what_runs_at_the_hint_and_what_waits_its_turn_goes_ba
     await world.queue.release(held.lease, RETURNED)
     async with world.running(world.slots.run):
         await settle_down()
-        assert world.queue.rows["waits"].state is InvocationState.RUNNING
+        assert await world.state("waits") is InvocationState.RUNNING
         for each in ("runs", "waits"):
             await world.control.stop(each)
         await settle_down()
         assert await world.state("runs") is InvocationState.STOPPED
-        assert world.queue.rows["waits"].state is InvocationState.QUEUED
+        assert await world.state("waits") is InvocationState.QUEUED
         await world.sweeper.sweep()
         assert await world.state("waits") is InvocationState.STOPPED
