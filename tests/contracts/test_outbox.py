@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from tarry.backends.database.outbox import SqlOutbox
-from tarry.backends.database.queue_decisions import announce
+from tarry.backends.database.queue_decisions import put_out
 from tarry.backends.database.schema import metadata, outbox
 from tarry.backends.database.transactions import Database
 from tarry.core.notifications import Notification
@@ -50,7 +50,7 @@ async def case(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     database = await Database.open(tmp_path / "tarry.db", create=metadata)
 
     async def insert(notification: Notification) -> None:
-        await database.write(lambda connection: announce(connection, [notification]))
+        await database.write(lambda connection: put_out(connection, [notification]))
 
     async def read_error(id: str) -> str | None:
         statement = select(outbox.c.error).where(outbox.c.id == id, outbox.c.given_up_at_us.is_not(None))

@@ -58,7 +58,7 @@ from tarry.embedded.buckets.buckets import Buckets
 from tarry.embedded.buckets.store import EmbeddedObjectStore, publish_in_transaction
 from tarry.embedded.topics.deliveries import Deliveries
 from tarry.embedded.topics.envelope import Envelopes
-from tarry.embedded.topics.notifier import EmbeddedNotifier
+from tarry.embedded.topics.notifier import EmbeddedNotifier, announce_in_transaction
 from tarry.embedded.topics.pusher import Pusher, PushSettings
 from tarry.embedded.topics.signer import Signer
 from tarry.embedded.topics.subscriptions import Subscriptions
@@ -202,12 +202,13 @@ async def _open_data(ground: _Ground) -> _Data:
     return _Data(
         database=database,
         store=SqlStore(database, ground.wakeups),
-        # Buckets live in the same database: publishing is part of the decision's own commit.
+        # Buckets and topics live in the same database: publishing and announcing are part of the decision's own commit.
         queue=SqlInvocationQueue(
             database,
             terms,
             ground.wakeups,
             publish_in_transaction=publish_in_transaction,
+            announce_in_transaction=announce_in_transaction,
             bounds=Bounds(settings.queued_max, settings.disk_reserve_bytes, partial(free_bytes, ground.directory.root)),
         ),
         outbox=SqlOutbox(database, ground.clock),

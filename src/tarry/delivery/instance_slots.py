@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 POLL_S = 1.0
 STORE_FULL_PAUSE_S = 5.0
 ERROR_PAUSE_S = 1.0
+SETTLING_FACTOR = 3
+"""In flight are at most so many times the instance's concurrency: asked, or answered and being written down."""
 
 
 class InstanceSlots:
@@ -37,6 +39,8 @@ class InstanceSlots:
         self._worker = worker
         self._models = models
         self._clock = clock
+        self._freed = asyncio.Event()
+        """Set whenever a slot has become free."""
         self._suspect = False
         self._paused_until = 0.0
 
@@ -79,7 +83,10 @@ class InstanceSlots:
                     if await self._fill_or_pause():
                         continue
                     hint = hint or asyncio.create_task(hints.wait(POLL_S))
-                    await asyncio.wait({hint, *self.busy}, return_when=asyncio.FIRST_COMPLETED)
+                    freed = asyncio.create_task(self._freed.wait())
+                    await asyncio.wait({hint, freed}, return_when=asyncio.FIRST_COMPLETED)
+                    freed.cancel()
+                    self._freed.clear()
                     if hint.done():
                         hint = None
             finally:
@@ -98,7 +105,7 @@ class InstanceSlots:
 
     async def _fill(self) -> bool:
         """Claim into the free slots; true if it is worth asking again at once."""
-        free = self.instance.concurrency - len(self.busy)
+        free = self._free()
         if self._alone is not None or not await self._may_work():
             return False
         if self._aside:
@@ -113,6 +120,12 @@ class InstanceSlots:
                 self._start(claim)
         return bool(claims)
 
+    def _free(self) -> int:
+        """How many more the container may get. A request whose answer is here does not count, but not without end."""
+        concurrency = self.instance.concurrency
+        with_container = sum(1 for work in self.busy.values() if work.with_container)
+        return min(concurrency - with_container, SETTLING_FACTOR * concurrency - len(self.busy))
+
     async def _may_work(self) -> bool:
         if not self.accepting or self._clock.monotonic() < self._paused_until:
             return False
@@ -122,7 +135,7 @@ class InstanceSlots:
         return not self._suspect
 
     def _start(self, claim: Claim) -> asyncio.Task[Attempted]:
-        work = Work(claim)
+        work = Work(claim, on_answered=self._freed.set)
         task = asyncio.create_task(self._worker.attempt(work, self.instance), name=f"attempt {claim.invocation.id}")
         self.busy[task] = work
         task.add_done_callback(self._ended)
@@ -130,6 +143,7 @@ class InstanceSlots:
 
     def _ended(self, task: asyncio.Task[Attempted]) -> None:
         del self.busy[task]
+        self._freed.set()
         if task is self._alone:
             self._alone = None
         if task.cancelled():

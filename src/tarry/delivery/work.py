@@ -4,13 +4,17 @@ The worker writes it while it goes on; the settlement puts it into the outcome, 
 published, into the failure object.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from tarry.core.invocation import FinalAttempt
 from tarry.ports import Claim
 
 EXCERPT_BYTES_MAX = 1024
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(slots=True)
@@ -25,6 +29,9 @@ class Work:
     """What the container answered."""
     excerpt: bytes = b""
     """The first bytes of its answer."""
+    on_answered: Callable[[], None] = _nothing
+    """Called once the container has nothing more to do with it: its whole answer is here, or the connection is closed."""
+    with_container: bool = True
     stopping: bool = False
     """Somebody wants this invocation to be stopped: its attempt is cancelled for that."""
 
@@ -34,6 +41,11 @@ class Work:
             if len(self.excerpt) < EXCERPT_BYTES_MAX:
                 self.excerpt = (self.excerpt + chunk)[:EXCERPT_BYTES_MAX]
             yield chunk
+
+    def answered(self) -> None:
+        """The container is free for another request, whatever becomes of this one's answer."""
+        self.with_container = False
+        self.on_answered()
 
     def attempt(self) -> FinalAttempt | None:
         """The attempt for the records; None for a claim that no instance had."""

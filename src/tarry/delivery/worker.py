@@ -163,6 +163,7 @@ class Worker:
             return await self._failed(work, failure_reasons.broken_answer(str(error), pipeline.where))
         except ModelServerUnreachable as error:
             return await self._unreachable(work, instance, pipeline, error)
+        work.answered()
         if staged is not None:
             await self._settle(work, staged, pipeline.where)
         return Attempted.SETTLED

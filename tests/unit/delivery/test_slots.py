@@ -9,8 +9,9 @@ from tests.support.delivery import ADDRESS, World, settle_down
 from tarry.core.errors import ModelServerUnreachable, StorageFull, Throttled
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import InvocationState
+from tarry.delivery.instance_slots import SETTLING_FACTOR
 from tarry.delivery.slots import Slots
-from tarry.ports import LOST, RETURNED, Claim, Lease, ModelRequest, Renewed
+from tarry.ports import LOST, RETURNED, Claim, Decision, Lease, ModelRequest, Renewed, Replace
 from tarry.testing.modelserver import FakeAnswer
 
 
@@ -264,3 +265,24 @@ async def test_a_stop_ends_what_runs_at_the_hint_and_what_waits_its_turn_goes_ba
         assert await world.state("waits") is InvocationState.QUEUED
         await world.sweeper.sweep()
         assert await world.state("waits") is InvocationState.STOPPED
+
+
+async def test_a_container_that_has_answered_gets_the_next_request_while_the_answer_is_written_down() -> None:
+    world = await World().deploy()
+    world.instance = replace(world.instance, concurrency=1)
+    await world.store.apply(Replace(replace(await world.current_instance(), concurrency=1)))
+    for number in range(5):
+        await world.put(str(number))
+    decide, written = world.queue.decide, asyncio.Event()
+
+    async def decide_later(lease: Lease, decision: Decision) -> InvocationState:
+        await written.wait()
+        return await decide(lease, decision)
+
+    world.queue.decide = decide_later  # type: ignore[method-assign]
+    async with world.running(world.slots.run):
+        await settle_down()
+        assert len(world.models.requests) == SETTLING_FACTOR  # more wait: what is not written down yet is bounded
+        written.set()
+        await settle_down()
+        assert await _states(world, range(5)) == [InvocationState.COMPLETED] * 5

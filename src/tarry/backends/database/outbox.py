@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, bindparam, delete, or_, select, text, update
 
-from tarry.backends.database.schema import WAITING, decision, outbox
+from tarry.backends.database.queue_decisions import note_announced
+from tarry.backends.database.schema import WAITING, outbox
 from tarry.backends.database.transactions import Database
 from tarry.core.notifications import Notification
 from tarry.core.retry import OUTBOX_DELAY_S_MAX
@@ -21,7 +22,6 @@ _DUE = (
     .limit(bindparam("limit"))
 )
 _DONE = delete(outbox).where(outbox.c.id == bindparam("of"))
-_ANNOUNCED = update(decision).where(decision.c.invocation_id == bindparam("of")).values(announced_at_us=bindparam("now_us"))
 _FAILED = update(outbox).where(outbox.c.id == bindparam("of"), text(WAITING)).values(tries=outbox.c.tries + 1)
 
 
@@ -64,6 +64,6 @@ class SqlOutbox:
 
 def _hand_over(connection: Connection, items: Sequence[tuple[str, int]]) -> Sequence[None]:
     connection.execute(_DONE, [{"of": each} for each, _ in items])
-    # A result's notification has the id of its invocation; a test notification's is nobody's.
-    connection.execute(_ANNOUNCED, [{"of": each, "now_us": now_us} for each, now_us in items])
+    for each, now_us in items:
+        note_announced(connection, [each], now_us)
     return [None] * len(items)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tarry.backends.database.queue_accept import Accepting, Bounds, offer
 from tarry.backends.database.queue_claims import claim, release, renew
-from tarry.backends.database.queue_decisions import Deciding, Ended, PublishInTransaction
+from tarry.backends.database.queue_decisions import AnnounceInTransaction, Deciding, Ended, PublishInTransaction
 from tarry.backends.database.queue_reaping import Swept, reap
 from tarry.backends.database.queue_rows import LeaseTerms
 from tarry.backends.database.transactions import Database
@@ -16,6 +16,7 @@ from tarry.core.instance import Instance
 from tarry.core.invocation import TERMINAL, Invocation, InvocationState
 from tarry.ports import (
     CHANNEL_OUTBOX,
+    CHANNEL_PUSHES,
     Back,
     Claim,
     Decision,
@@ -33,7 +34,7 @@ class SqlInvocationQueue:
 
     ``bounds`` are those of settings ``queue.queued_max`` and ``queue.disk_reserve_bytes``. With
     ``publish_in_transaction`` (the object store lies in the same database) decide publishes and finishes in its own commit and
-    returns the terminal state.
+    returns the terminal state; with ``announce_in_transaction`` (so do the topics) they have the notification with it.
     """
 
     def __init__(
@@ -44,12 +45,13 @@ class SqlInvocationQueue:
         *,
         bounds: Bounds,
         publish_in_transaction: PublishInTransaction | None = None,
+        announce_in_transaction: AnnounceInTransaction | None = None,
     ) -> None:
         self._database = database
         self._terms = terms
         self._wakeups = wakeups
         self._accepting = Accepting(bounds)
-        self._deciding = Deciding(terms.clock, publish_in_transaction)
+        self._deciding = Deciding(terms.clock, publish_in_transaction, announce_in_transaction)
 
     async def put(self, invocation: Invocation, body: bytes | None, *, same_since_us: int | None = None) -> Invocation:
         """See ports.InvocationQueue. Throttled beyond the ``bounds``."""
@@ -97,7 +99,8 @@ class SqlInvocationQueue:
             self._wakeups.notify(channel_queue(endpoint_id))
 
     def _told(self, ended: Ended | None) -> None:
-        if ended is not None and ended.announced:
+        if ended is not None and ended.has_notification:
             self._wakeups.notify(CHANNEL_OUTBOX)
+            self._wakeups.notify(CHANNEL_PUSHES)  # where its topic has it already
         if ended is not None and ended.state in TERMINAL:
             self._wakeups.notify(channel_invocation(ended.invocation_id))

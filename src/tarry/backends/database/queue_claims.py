@@ -56,7 +56,7 @@ _head = invocation.alias("head")
 _FIRST = (_head.c.rank_us, _head.c.seq)
 
 BUCKETS_WITH_THE_FIRST = (
-    select(route.c.bucket)
+    select(route.c.bucket, _head.c.seq)
     .select_from(route.join(_head, _head.c.seq == _claimable_of_bucket(literal(1)).scalar_subquery()))
     .where(route.c.endpoint_id == bindparam("endpoint_id"), route.c.deployment_id == bindparam("deployment_id"))
     .where(route.c.variant_name == bindparam("variant_name"))
@@ -132,7 +132,10 @@ def claim(connection: Connection, terms: LeaseTerms, by: Instance, limit: int) -
 def _first(connection: Connection, terms: LeaseTerms, by: Instance, limit: int) -> Sequence[int]:
     of = {"endpoint_id": by.endpoint_id, "now_us": terms.clock.now_us(), "limit": limit}
     routed = {"deployment_id": by.deployment_id, "variant_name": by.variant_name}
-    buckets = list(connection.execute(BUCKETS_WITH_THE_FIRST, of | routed).scalars())
+    heads = connection.execute(BUCKETS_WITH_THE_FIRST, of | routed).all()
+    if len(heads) <= 1 and limit == 1:
+        return [head.seq for head in heads]
+    buckets = [head.bucket for head in heads]
     return list(connection.execute(FIRST_OF_BUCKETS, {**of, "buckets": buckets}).scalars()) if buckets else []
 
 

@@ -3,7 +3,7 @@
 ``decide`` writes the outcome once, guarded by state and lease token; everything after it can be repeated by anyone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,10 @@ from tarry.ports import Clock, Decision, Lease, Staged
 PublishInTransaction = Callable[[Connection, Staged, int], None]
 """Makes a staged object visible as part of the transaction; gets the time in microseconds. Errors: BucketNotFound."""
 
+AnnounceInTransaction = Callable[[Connection, Sequence[Notification], int], set[str]]
+"""Hands notifications to their topics as part of the transaction; gets the time in microseconds. Returns the ids of those that
+were taken; the others go the way of the outbox, which says why they cannot be."""
+
 _EMPTIED = {"staged": None, "inline": None, "notification": None}
 _DECIDE = insert(decision_table)
 _MOVE = update(invocation).where(invocation.c.seq == bindparam("of")).values(state=bindparam("state_after"))
@@ -28,7 +32,10 @@ _END = _MOVE.values(**NO_LEASE)
 _THESE: BindParameter[Any] = bindparam("ids", expanding=True)
 _FORGET_BODIES = delete(invocation_body).where(invocation_body.c.invocation_id.in_(_THESE))
 _EMPTY = update(decision_table).where(decision_table.c.invocation_id.in_(_THESE)).values(**_EMPTIED)
-_ANNOUNCE = insert(outbox)
+_PUT_OUT = insert(outbox)
+_ANNOUNCED = (
+    update(decision_table).where(decision_table.c.invocation_id == bindparam("of")).values(announced_at_us=bindparam("now_us"))
+)
 _DECIDED = (
     select(invocation.c.seq, decision_table)
     .join(decision_table, decision_table.c.invocation_id == invocation.c.id)
@@ -43,19 +50,23 @@ _STAGED = (
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a decision or a finish has come to. ``announced``: a notification went into the outbox."""
+    """What a decision or a finish has come to."""
 
     invocation_id: str
     state: InvocationState
-    announced: bool
+    has_notification: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Deciding:
-    """How decisions are written; with ``publish`` the object appears and the invocation ends in the same commit."""
+    """How decisions are written.
+
+    With ``publish`` the object appears and the invocation ends in the same commit, with ``announce`` its topic has it too.
+    """
 
     clock: Clock
-    publish: PublishInTransaction | None
+    publish: PublishInTransaction | None = None
+    announce: AnnounceInTransaction | None = None
 
     def decide(self, connection: Connection, items: Sequence[tuple[Lease, Decision]]) -> list[Ended | Exception]:
         """See ports.InvocationQueue.decide; many at once. A publish that fails fails the call: it is then made item by item."""
@@ -86,7 +97,7 @@ class Deciding:
 
     def _ended(self, decision: Decision) -> Ended:
         if self.publish is None:
-            return Ended(decision.invocation_id, InvocationState.PUBLISHING, announced=False)
+            return Ended(decision.invocation_id, InvocationState.PUBLISHING, has_notification=False)
         return _end_of(decision)
 
     def _write(self, connection: Connection, won: Sequence[tuple[int, Decision]]) -> None:
@@ -95,9 +106,10 @@ class Deciding:
             connection.execute(_MOVE, [{"of": seq, "state_after": InvocationState.PUBLISHING.value} for seq, _ in won])
             return
         connection.execute(_DECIDE, [_row(decision) | _EMPTIED for _, decision in won])
+        now_us = self.clock.now_us()
         for _, decision in won:
             if decision.staged is not None:
-                self.publish(connection, decision.staged, self.clock.now_us())
+                self.publish(connection, decision.staged, now_us)
         self._end(connection, won)
 
     def _end(self, connection: Connection, decided: Sequence[tuple[int, Decision]]) -> None:
@@ -106,7 +118,15 @@ class Deciding:
         completed = [each.invocation_id for _, each in decided if each.outcome.state is InvocationState.COMPLETED]
         if completed:
             connection.execute(_FORGET_BODIES, {"ids": completed})
-        announce(connection, [each.notification for _, each in decided if each.notification])
+        self._announce(connection, [each.notification for _, each in decided if each.notification])
+
+    def _announce(self, connection: Connection, notifications: Sequence[Notification]) -> None:
+        if self.announce is not None and notifications:
+            now_us = self.clock.now_us()
+            taken = self.announce(connection, notifications, now_us)
+            note_announced(connection, taken, now_us)
+            notifications = [each for each in notifications if each.id not in taken]
+        put_out(connection, notifications)
 
 
 def _refusal(held: Held | None, lease: Lease, decision: Decision) -> Exception | None:
@@ -118,7 +138,7 @@ def _refusal(held: Held | None, lease: Lease, decision: Decision) -> Exception |
 
 
 def _end_of(decision: Decision) -> Ended:
-    return Ended(decision.invocation_id, decision.outcome.state, announced=decision.notification is not None)
+    return Ended(decision.invocation_id, decision.outcome.state, has_notification=decision.notification is not None)
 
 
 def _row(decision: Decision) -> dict[str, Any]:
@@ -126,14 +146,20 @@ def _row(decision: Decision) -> dict[str, Any]:
     return {"invocation_id": decision.invocation_id, "outcome": dump(outcome)}
 
 
-def announce(connection: Connection, notifications: Sequence[Notification]) -> None:
+def note_announced(connection: Connection, notification_ids: Collection[str], now_us: int) -> None:
+    """Note when topics took these notifications. A result's has the id of its invocation; a test's is nobody's."""
+    if notification_ids:
+        connection.execute(_ANNOUNCED, [{"of": each, "now_us": now_us} for each in notification_ids])
+
+
+def put_out(connection: Connection, notifications: Sequence[Notification]) -> None:
     """Put notifications into the outbox, due at once whatever the clock is set to."""
     rows = [
         {"id": each.id, "topic_arn": each.topic_arn, "message": each.message, "tries": 0, "due_at_us": 0}
         for each in notifications
     ]
     if rows:
-        connection.execute(_ANNOUNCE, rows)
+        connection.execute(_PUT_OUT, rows)
 
 
 def read_decision(row: Any) -> Decision:

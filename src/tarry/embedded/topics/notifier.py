@@ -1,10 +1,17 @@
-"""The Notifier port on the embedded topics: one transaction per notification, and repeats that insert nothing."""
+"""The Notifier port on the embedded topics: one transaction per notification, and repeats that insert nothing.
 
+The end of an invocation does not even need that: topics lie in the queue's own database, and its commit gives them the message.
+"""
+
+from collections.abc import Sequence
 from uuid import UUID, uuid5
+
+from sqlalchemy import Connection
 
 from tarry.core.errors import DependencyError, PublishError, RequestError, Throttled
 from tarry.core.notifications import Notification
-from tarry.core.topics import Draft
+from tarry.core.topics import Draft, Message, MessageKind, check_draft
+from tarry.embedded.topics import rows
 from tarry.embedded.topics.topics import Topics
 
 _MESSAGE_IDS = UUID("5a1c6d0e-6a57-4d8e-9f5e-0f9b8c1f2a73")
@@ -33,3 +40,34 @@ class EmbeddedNotifier:
             raise PublishError(str(error), permanent=False) from error
         except RequestError as error:
             raise PublishError(str(error), permanent=True) from error
+
+
+def announce_in_transaction(connection: Connection, notifications: Sequence[Notification], now_us: int) -> set[str]:
+    """Give messages to their topics as part of the caller's transaction; returns the ids of those that were taken.
+
+    Not taken: topic missing, or text that no topic would take.
+    """
+    taken = set()
+    topics: dict[str, int | None] = {}
+    for notification in notifications:
+        arn = notification.topic_arn
+        if arn not in topics:
+            topic = rows.topic_by_arn(connection, arn)
+            topics[arn] = None if topic is None else topic.seq
+        seq, draft = topics[arn], Draft(text=notification.message)
+        if seq is not None and _is_possible(draft):
+            rows.insert_notification(connection, seq, _message(notification, draft, now_us))
+            taken.add(notification.id)
+    return taken
+
+
+def _is_possible(draft: Draft) -> bool:
+    try:
+        check_draft(draft)
+    except RequestError:
+        return False
+    return True
+
+
+def _message(notification: Notification, draft: Draft, now_us: int) -> Message:
+    return Message(id=message_id_of(notification.id), kind=MessageKind.NOTIFICATION, created_at_us=now_us, draft=draft)
