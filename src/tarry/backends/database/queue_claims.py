@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, insert, literal, or_, select, update
 
 from tarry.backends.database.documents import load
+from tarry.backends.database.prepared import Prepared
 from tarry.backends.database.queue_rows import (
     NO_LEASE,
     LeaseTerms,
@@ -28,12 +29,12 @@ from tarry.ports import Back, Claim, Lease, Overdue, Renewed
 CHUNK = 16
 """A larger claim is made in chunks: finding n rows looks at n rows of n buckets at worst."""
 
-_MAY_CLAIM = (
+_MAY_CLAIM = Prepared(
     select(instance.c.id)
     .join(endpoint, endpoint.c.id == instance.c.endpoint_id)
     .join(backlog, backlog.c.endpoint_id == endpoint.c.id)
-    .where(instance.c.id == bindparam("id"), instance.c.state == InstanceState.IN_SERVICE.value, backlog.c.queued > 0)
-    .where(endpoint.c.status.not_in([EndpointStatus.DELETING.value, EndpointStatus.DELETED.value]))
+    .where(instance.c.id == bindparam("of"), instance.c.state == InstanceState.IN_SERVICE.value, backlog.c.queued > 0)
+    .where(endpoint.c.status != EndpointStatus.DELETING.value, endpoint.c.status != EndpointStatus.DELETED.value)
 )
 
 
@@ -55,7 +56,7 @@ def _claimable_of_bucket(limit: ColumnElement[int]) -> Select[Any]:
 _head = invocation.alias("head")
 _FIRST = (_head.c.rank_us, _head.c.seq)
 
-BUCKETS_WITH_THE_FIRST = (
+BUCKETS_WITH_THE_FIRST = Prepared(
     select(route.c.bucket, _head.c.seq)
     .select_from(route.join(_head, _head.c.seq == _claimable_of_bucket(literal(1)).scalar_subquery()))
     .where(route.c.endpoint_id == bindparam("endpoint_id"), route.c.deployment_id == bindparam("deployment_id"))
@@ -73,7 +74,7 @@ FIRST_OF_BUCKETS = (
     .limit(bindparam("limit"))
 )
 
-_ROWS = (
+_ROW = Prepared(
     select(
         invocation.c.seq,
         invocation.c.id,
@@ -84,11 +85,10 @@ _ROWS = (
         invocation_body.c.body,
     )
     .select_from(invocation.outerjoin(invocation_body, invocation_body.c.invocation_id == invocation.c.id))
-    .where(invocation.c.seq.in_(bindparam("seqs", expanding=True)))
-    .order_by(invocation.c.rank_us, invocation.c.seq)
+    .where(invocation.c.seq == bindparam("of"))
 )
 
-_TAKE = (
+_TAKE = Prepared(
     update(invocation)
     .where(invocation.c.seq == bindparam("of"))
     .values(
@@ -101,7 +101,7 @@ _TAKE = (
         claimed_at_us=bindparam("now_us"),
     )
 )
-_RELEASE = (
+_RELEASE = Prepared(
     update(invocation)
     .where(invocation.c.seq == bindparam("of"))
     .values(
@@ -117,7 +117,7 @@ _RENEW = update(invocation).where(invocation.c.seq.in_(bindparam("seqs", expandi
 
 def claim(connection: Connection, terms: LeaseTerms, by: Instance, limit: int) -> list[Claim]:
     """See ports.InvocationQueue.claim."""
-    if limit < 1 or connection.execute(_MAY_CLAIM, {"id": by.id}).first() is None:
+    if limit < 1 or _MAY_CLAIM.first(connection, {"of": by.id}) is None:
         return []
     claims: list[Claim] = []
     while len(claims) < limit:
@@ -132,7 +132,7 @@ def claim(connection: Connection, terms: LeaseTerms, by: Instance, limit: int) -
 def _first(connection: Connection, terms: LeaseTerms, by: Instance, limit: int) -> Sequence[int]:
     of = {"endpoint_id": by.endpoint_id, "now_us": terms.clock.now_us(), "limit": limit}
     routed = {"deployment_id": by.deployment_id, "variant_name": by.variant_name}
-    heads = connection.execute(BUCKETS_WITH_THE_FIRST, of | routed).all()
+    heads = BUCKETS_WITH_THE_FIRST.all(connection, of | routed)
     if len(heads) <= 1 and limit == 1:
         return [head.seq for head in heads]
     buckets = [head.bucket for head in heads]
@@ -149,10 +149,10 @@ class Taker:
 
 
 def take(connection: Connection, terms: LeaseTerms, seqs: Sequence[int], taker: Taker) -> list[Claim]:
-    """Lease the queued rows of these ``seq``, in the order of ranks."""
+    """Lease the queued rows of these ``seq``, in that order."""
     if not seqs:
         return []
-    rows = connection.execute(_ROWS, {"seqs": seqs}).all()
+    rows = [row for seq in seqs if (row := _ROW.first(connection, {"of": seq})) is not None]
     tokens = [terms.ids.token() for _ in rows]
     now_us = terms.clock.now_us()
     common = {
@@ -162,7 +162,7 @@ def take(connection: Connection, terms: LeaseTerms, seqs: Sequence[int], taker: 
         "counted": int(taker.counted),
         "now_us": now_us,
     }
-    connection.execute(_TAKE, [{"of": row.seq, "token": token, **common} for row, token in zip(rows, tokens, strict=True)])
+    _TAKE.run_many(connection, [{"of": row.seq, "token": token, **common} for row, token in zip(rows, tokens, strict=True)])
     count_queued(connection, (row.endpoint_id for row in rows), -1)
     return [
         Claim(
@@ -200,7 +200,7 @@ def release(connection: Connection, terms: LeaseTerms, lease: Lease, back: Back)
     state = InvocationState.DELAYED if delayed else InvocationState.QUEUED
     due_us = now_us + int(back.delay_s * 1_000_000) if delayed else None
     lost = int(back.end is AttemptEnd.LOST)
-    connection.execute(_RELEASE, {"of": held.seq, "state_after": state.value, "due_us": due_us, "lost": lost})
+    _RELEASE.run(connection, {"of": held.seq, "state_after": state.value, "due_us": due_us, "lost": lost})
     connection.execute(
         _REMEMBER,
         {

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, bindparam, delete, insert, select, update
 
 from tarry.backends.database.documents import dump, load
+from tarry.backends.database.prepared import Prepared
 from tarry.backends.database.queue_rows import HELD_ROWS, NO_LEASE, PUBLISHING_ROWS, Held, held_under
 from tarry.backends.database.schema import decision as decision_table
 from tarry.backends.database.schema import invocation, invocation_body, outbox
@@ -26,14 +27,15 @@ AnnounceInTransaction = Callable[[Connection, Sequence[Notification], int], set[
 were taken; the others go the way of the outbox, which says why they cannot be."""
 
 _EMPTIED = {"staged": None, "inline": None, "notification": None}
-_DECIDE = insert(decision_table)
-_MOVE = update(invocation).where(invocation.c.seq == bindparam("of")).values(state=bindparam("state_after"))
-_END = _MOVE.values(**NO_LEASE)
+_DECIDE = Prepared(insert(decision_table), "invocation_id", "outcome", "staged", "inline", "notification")
+_state_after = update(invocation).where(invocation.c.seq == bindparam("of")).values(state=bindparam("state_after"))
+_MOVE = Prepared(_state_after)
+_END = Prepared(_state_after.values(**NO_LEASE))
 _THESE: BindParameter[Any] = bindparam("ids", expanding=True)
-_FORGET_BODIES = delete(invocation_body).where(invocation_body.c.invocation_id.in_(_THESE))
+_FORGET_BODY = Prepared(delete(invocation_body).where(invocation_body.c.invocation_id == bindparam("of")))
 _EMPTY = update(decision_table).where(decision_table.c.invocation_id.in_(_THESE)).values(**_EMPTIED)
-_PUT_OUT = insert(outbox)
-_ANNOUNCED = (
+_PUT_OUT = Prepared(insert(outbox), "id", "topic_arn", "message", "tries", "due_at_us")
+_ANNOUNCED = Prepared(
     update(decision_table).where(decision_table.c.invocation_id == bindparam("of")).values(announced_at_us=bindparam("now_us"))
 )
 _DECIDED = (
@@ -102,10 +104,10 @@ class Deciding:
 
     def _write(self, connection: Connection, won: Sequence[tuple[int, Decision]]) -> None:
         if self.publish is None:
-            connection.execute(_DECIDE, [_row(decision) | _to_publish(decision) for _, decision in won])
-            connection.execute(_MOVE, [{"of": seq, "state_after": InvocationState.PUBLISHING.value} for seq, _ in won])
+            _DECIDE.run_many(connection, [_row(decision) | _to_publish(decision) for _, decision in won])
+            _MOVE.run_many(connection, [{"of": seq, "state_after": InvocationState.PUBLISHING.value} for seq, _ in won])
             return
-        connection.execute(_DECIDE, [_row(decision) | _EMPTIED for _, decision in won])
+        _DECIDE.run_many(connection, [_row(decision) | _EMPTIED for _, decision in won])
         now_us = self.clock.now_us()
         for _, decision in won:
             if decision.staged is not None:
@@ -113,11 +115,10 @@ class Deciding:
         self._end(connection, won)
 
     def _end(self, connection: Connection, decided: Sequence[tuple[int, Decision]]) -> None:
-        connection.execute(_END, [{"of": seq, "state_after": decision.outcome.state.value} for seq, decision in decided])
+        _END.run_many(connection, [{"of": seq, "state_after": decision.outcome.state.value} for seq, decision in decided])
         # What has not Completed may be asked again: its body stays until the record goes.
         completed = [each.invocation_id for _, each in decided if each.outcome.state is InvocationState.COMPLETED]
-        if completed:
-            connection.execute(_FORGET_BODIES, {"ids": completed})
+        _FORGET_BODY.run_many(connection, [{"of": each} for each in completed])
         self._announce(connection, [each.notification for _, each in decided if each.notification])
 
     def _announce(self, connection: Connection, notifications: Sequence[Notification]) -> None:
@@ -149,7 +150,7 @@ def _row(decision: Decision) -> dict[str, Any]:
 def note_announced(connection: Connection, notification_ids: Collection[str], now_us: int) -> None:
     """Note when topics took these notifications. A result's has the id of its invocation; a test's is nobody's."""
     if notification_ids:
-        connection.execute(_ANNOUNCED, [{"of": each, "now_us": now_us} for each in notification_ids])
+        _ANNOUNCED.run_many(connection, [{"of": each, "now_us": now_us} for each in notification_ids])
 
 
 def put_out(connection: Connection, notifications: Sequence[Notification]) -> None:
@@ -159,7 +160,7 @@ def put_out(connection: Connection, notifications: Sequence[Notification]) -> No
         for each in notifications
     ]
     if rows:
-        connection.execute(_PUT_OUT, rows)
+        _PUT_OUT.run_many(connection, rows)
 
 
 def read_decision(row: Any) -> Decision:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, Text, and_, bindparam, insert, literal_column, select, update
 
+from tarry.backends.database.prepared import Prepared
 from tarry.backends.database.schema import backlog, counter, invocation
 from tarry.backends.database.transactions import Database
 from tarry.core.invocation import InvocationState
@@ -35,8 +36,10 @@ NO_LEASE = {"lease_token": None, "lease_owner": None, "lease_epoch": None, "leas
 VOID = 0
 """The end of a lease that holds no longer, whatever the clock says."""
 
-_COUNT = update(backlog).where(backlog.c.endpoint_id == bindparam("of")).values(queued=backlog.c.queued + bindparam("change"))
-_HELD = (
+_COUNT = Prepared(
+    update(backlog).where(backlog.c.endpoint_id == bindparam("of")).values(queued=backlog.c.queued + bindparam("change"))
+)
+_HELD = Prepared(
     select(
         invocation.c.seq,
         invocation.c.id,
@@ -47,7 +50,7 @@ _HELD = (
         invocation.c.claimed_at_us,
         invocation.c.stop_requested_at_us,
     )
-    .where(invocation.c.id.in_(bindparam("ids", expanding=True)))
+    .where(invocation.c.id == bindparam("of"))
     .where(HELD_ROWS, invocation.c.lease_expires_at_us > VOID)
 )
 
@@ -81,7 +84,7 @@ class Held:
 def held_under(connection: Connection, leases: Iterable[Lease]) -> dict[Lease, Held]:
     """The rows that these leases are the right to; lost ones are not among them."""
     wanted = {(lease.invocation_id, lease.token): lease for lease in leases}
-    rows = connection.execute(_HELD, {"ids": sorted({of for of, _ in wanted})})
+    found = (_HELD.first(connection, {"of": of}) for of in sorted({of for of, _ in wanted}))
     return {
         wanted[key]: Held(
             seq=row.seq,
@@ -91,8 +94,8 @@ def held_under(connection: Connection, leases: Iterable[Lease]) -> dict[Lease, H
             claimed_at_us=row.claimed_at_us,
             stop_requested=row.stop_requested_at_us is not None,
         )
-        for row in rows
-        if (key := (row.id, row.lease_token)) in wanted
+        for row in found
+        if row is not None and (key := (row.id, row.lease_token)) in wanted
     }
 
 
@@ -100,7 +103,7 @@ def count_queued(connection: Connection, endpoint_ids: Iterable[str], change: in
     """Count ``change`` up (or down) for every mention of an endpoint. Its backlog row exists since its first accept."""
     counts = Counter(endpoint_ids)
     if counts:
-        connection.execute(_COUNT, [{"of": of, "change": change * count} for of, count in sorted(counts.items())])
+        _COUNT.run_many(connection, [{"of": of, "change": change * count} for of, count in sorted(counts.items())])
 
 
 async def next_epoch(database: Database) -> int:

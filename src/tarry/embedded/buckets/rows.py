@@ -4,13 +4,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from tarry.backends.database.prepared import Prepared
 from tarry.core.errors import BucketAlreadyOwned, BucketNotEmpty, BucketNotFound, ObjectNotFound, PreconditionFailed
 from tarry.embedded.buckets.schema import bucket, garbage_blob, stored_object, upload, upload_part
 from tarry.embedded.buckets.values import ANY, BucketInfo, ChecksumType, Condition, ObjectHeaders, ObjectInfo, PartOfObject
 
 INFO_COLUMNS = [column for column in stored_object.c if column.name not in ("body", "parts")]
+
+_BUCKET = Prepared(select(bucket.c.seq).where(bucket.c.name == bindparam("name")))
+_at_key = (stored_object.c.bucket_seq == bindparam("bucket_seq"), stored_object.c.key == bindparam("key"))
+_CURRENT = Prepared(select(stored_object.c.seq, stored_object.c.etag, stored_object.c.blob_id).where(*_at_key))
+_FIND = Prepared(select(stored_object).where(*_at_key))
+_VALUES = tuple(column.name for column in stored_object.c if column.name not in ("seq", "bucket_seq", "key"))
+_ADD = Prepared(insert(stored_object), "bucket_seq", "key", *_VALUES)
+_REPLACE = Prepared(
+    update(stored_object)
+    .where(stored_object.c.seq == bindparam("of"))
+    .values({name: bindparam(f"new_{name}", type_=stored_object.c[name].type) for name in _VALUES})
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +73,10 @@ def add_bucket(connection: Connection, name: str, now_us: int) -> None:
 
 def bucket_seq(connection: Connection, name: str) -> int:
     """The bucket's key. Errors: BucketNotFound."""
-    seq: int | None = connection.execute(select(bucket.c.seq).where(bucket.c.name == name)).scalar()
-    if seq is None:
+    found = _BUCKET.first(connection, {"name": name})
+    if found is None:
         raise BucketNotFound(f"There is no bucket {name!r}.")
-    return seq
+    return int(found.seq)
 
 
 def find_buckets(connection: Connection, region: str, name: str | None = None) -> list[BucketInfo]:
@@ -100,9 +113,9 @@ def put_object(connection: Connection, bucket_name: str, new: NewObject, conditi
     _check_condition(old, condition, bucket_name, new.key)
     values = _values(new)
     if old is None:
-        connection.execute(insert(stored_object).values(bucket_seq=seq, key=new.key, **values))
+        _ADD.run(connection, {"bucket_seq": seq, "key": new.key, **values})
     else:
-        connection.execute(update(stored_object).where(stored_object.c.seq == old.seq).values(**values))
+        _REPLACE.run(connection, {"of": old.seq, **{f"new_{name}": value for name, value in values.items()}})
         if old.blob_id is not None:
             add_garbage(connection, [old.blob_id])
     return _new_info(new)
@@ -132,10 +145,7 @@ def head_object(connection: Connection, bucket_name: str, key: bytes) -> ObjectI
 
 def find_object(connection: Connection, bucket_name: str, key: bytes) -> FoundObject:
     """An object with its inline body or the name of its blob. Errors: BucketNotFound, ObjectNotFound."""
-    query = select(stored_object).where(
-        stored_object.c.bucket_seq == bucket_seq(connection, bucket_name), stored_object.c.key == key
-    )
-    row = connection.execute(query).first()
+    row = _FIND.first(connection, {"bucket_seq": bucket_seq(connection, bucket_name), "key": key})
     if row is None:
         raise object_not_found(bucket_name, key)
     return FoundObject(info=info_of(row), parts=_parts_of(row), body=row.body, blob_id=row.blob_id)
@@ -173,7 +183,7 @@ def headers_document(headers: ObjectHeaders) -> dict[str, Any]:
     return {name: value for name, value in asdict(headers).items() if value is not None}
 
 
-def info_of(row: Row[Any]) -> ObjectInfo:
+def info_of(row: Any) -> ObjectInfo:
     """The object of a row that has at least INFO_COLUMNS."""
     return ObjectInfo(
         key=row.key.decode(),
@@ -188,8 +198,7 @@ def info_of(row: Row[Any]) -> ObjectInfo:
 
 
 def _current(connection: Connection, bucket: int, key: bytes) -> _Current | None:
-    query = select(stored_object.c.seq, stored_object.c.etag, stored_object.c.blob_id)
-    row = connection.execute(query.where(stored_object.c.bucket_seq == bucket, stored_object.c.key == key)).first()
+    row = _CURRENT.first(connection, {"bucket_seq": bucket, "key": key})
     return None if row is None else _Current(row.seq, row.etag, row.blob_id)
 
 
@@ -221,7 +230,7 @@ def _new_info(new: NewObject) -> ObjectInfo:
     )
 
 
-def _parts_of(row: Row[Any]) -> tuple[PartOfObject, ...]:
+def _parts_of(row: Any) -> tuple[PartOfObject, ...]:
     parts, start = [], 0
     for number, size, checksums in row.parts or ():
         parts.append(PartOfObject(number=number, start=start, size=size, checksums=checksums))

@@ -8,8 +8,9 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
+from tarry.backends.database.prepared import Prepared
 from tarry.core.errors import Bug, ObjectNotFound, ObjectRefused, RequestError
 from tarry.core.names import S3Location
 from tarry.embedded.buckets import rows
@@ -22,6 +23,11 @@ from tarry.embedded.buckets.values import ListQuery, ObjectHeaders
 from tarry.ports import ListedObject, OpenObject, Staged
 
 _KEY_CHARS_SHOWN = 100
+_VISIBLE = Prepared(
+    select(stored_object.c.blob_id, stored_object.c.body, stored_object.c.headers).where(
+        stored_object.c.bucket_seq == bindparam("bucket_seq"), stored_object.c.key == bindparam("key")
+    )
+)
 
 
 class EmbeddedObjectStore:
@@ -132,10 +138,7 @@ def _shown(key: str) -> str:
 
 
 def _is_published(connection: Connection, staged: Staged, key: bytes, headers: ObjectHeaders) -> bool:
-    query = select(stored_object.c.blob_id, stored_object.c.body, stored_object.c.headers).where(
-        stored_object.c.bucket_seq == rows.bucket_seq(connection, staged.location.bucket), stored_object.c.key == key
-    )
-    row = connection.execute(query).first()
+    row = _VISIBLE.first(connection, {"bucket_seq": rows.bucket_seq(connection, staged.location.bucket), "key": key})
     if row is None:
         return False
     if staged.handle is not None:

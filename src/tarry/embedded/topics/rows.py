@@ -4,13 +4,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, delete, func, insert, literal, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
+from tarry.backends.database.prepared import Prepared
 from tarry.core.topics import Draft, Message, MessageAttribute, MessageKind, PushState, Subscription, SubscriptionState, Topic
 from tarry.embedded.topics.schema import message, push, subscription, topic
 
 _SUBSCRIPTION_FIELDS = tuple(f.name for f in fields(Subscription) if f.name not in {"seq", "topic_arn"})
 _LIVE = subscription.c.state != literal(SubscriptionState.DELETED.value, literal_execute=True)
+
+_TOPIC = Prepared(select(topic).where(topic.c.arn == bindparam("arn")))
+_KNOWN = Prepared(select(message.c.seq).where(message.c.id == bindparam("message_id")))
+_ADD_MESSAGE = Prepared(insert(message), *(column.name for column in message.c if column.name != "seq"))
+_confirmed = (
+    select(
+        bindparam("of_message", type_=BigInteger), subscription.c.seq, literal(PushState.PENDING.value), literal(0), literal(0)
+    )
+    .where(subscription.c.topic_seq == bindparam("of_topic"), subscription.c.state == SubscriptionState.CONFIRMED.value)
+    .order_by(subscription.c.seq)
+)
+_PUSH_TO_CONFIRMED = Prepared(
+    insert(push).from_select(["message_seq", "subscription_seq", "state", "tries", "next_try_at_us"], _confirmed)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +58,8 @@ def topic_by_arn(connection: Connection, arn: str) -> Topic | None:
     """The topic of this ARN, or None."""
     if not arn.isascii():  # a driver refuses to look for half a character
         return None
-    row = connection.execute(select(topic).where(topic.c.arn == arn)).mappings().one_or_none()
-    return None if row is None else Topic(**row)
+    row = _TOPIC.first(connection, {"arn": arn})
+    return None if row is None else Topic(**row._asdict())
 
 
 def insert_topic(connection: Connection, new: Topic) -> None:
@@ -145,14 +174,10 @@ def _subscription_values(value: Subscription) -> dict[str, Any]:
 
 def insert_notification(connection: Connection, topic_seq: int, new: Message) -> bool:
     """Store a message and one push per confirmed subscription; False if its MessageId is known already."""
-    if connection.execute(select(message.c.seq).where(message.c.id == new.id)).first() is not None:
+    if _KNOWN.first(connection, {"message_id": new.id}) is not None:
         return False
     message_seq = insert_message(connection, topic_seq, new)
-    confirmed = select(literal(message_seq), subscription.c.seq, literal(PushState.PENDING.value), literal(0), literal(0)).where(
-        subscription.c.topic_seq == topic_seq, subscription.c.state == SubscriptionState.CONFIRMED.value
-    )
-    columns = ["message_seq", "subscription_seq", "state", "tries", "next_try_at_us"]
-    connection.execute(insert(push).from_select(columns, confirmed.order_by(subscription.c.seq)))
+    _PUSH_TO_CONFIRMED.run(connection, {"of_message": message_seq, "of_topic": topic_seq})
     return True
 
 
@@ -166,19 +191,17 @@ def insert_letter(connection: Connection, topic_seq: int, subscription_seq: int,
 def insert_message(connection: Connection, topic_seq: int, new: Message) -> int:
     """Store a message; returns its row."""
     draft = new.draft
-    result = connection.execute(
-        insert(message).values(
-            id=new.id,
-            topic_seq=topic_seq,
-            kind=new.kind.value,
-            text=draft.text,
-            texts=dict(draft.texts),
-            subject=draft.subject,
-            attributes={name: [attribute.type, attribute.value] for name, attribute in draft.attributes.items()},
-            created_at_us=new.created_at_us,
-        )
-    )
-    return int(result.inserted_primary_key[0])  # type: ignore[index]
+    values = {
+        "id": new.id,
+        "topic_seq": topic_seq,
+        "kind": new.kind.value,
+        "text": draft.text,
+        "texts": dict(draft.texts),
+        "subject": draft.subject,
+        "attributes": {name: [attribute.type, attribute.value] for name, attribute in draft.attributes.items()},
+        "created_at_us": new.created_at_us,
+    }
+    return _ADD_MESSAGE.insert(connection, values)
 
 
 def message_from(row: RowMapping) -> Message:

@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, event, func, insert, select, text
 from tests.support import entities as make
 
+from tarry.backends.database.engine import raw
 from tarry.backends.database.outbox import SqlOutbox
 from tarry.backends.database.queue import SqlInvocationQueue
 from tarry.backends.database.queue_accept import Bounds
@@ -51,26 +54,36 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 class Plans:
-    """The query plans of all statements that run while it listens (in the writer's or a reader's thread)."""
+    """The query plans of all statements that run while it listens, in the writer's or a reader's thread."""
 
     def __init__(self, database: Database) -> None:
+        self._path = database.path
         self._engines = (database._writer_engine, database._reader_engine)
-        self.steps: list[str] = []
-        self._explaining = False
+        self._drivers: list[sqlite3.Connection] = []
+        self.statements: list[str] = []
 
     def __enter__(self) -> "Plans":
         for engine in self._engines:
-            event.listen(engine, "before_cursor_execute", self._explain)
+            event.listen(engine, "begin", self._trace)
         return self
 
     def __exit__(self, *_: object) -> None:
         for engine in self._engines:
-            event.remove(engine, "before_cursor_execute", self._explain)
+            event.remove(engine, "begin", self._trace)
+        for driver in self._drivers:
+            driver.set_trace_callback(None)
 
-    def _explain(self, connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
-        driver: Any = connection.connection.dbapi_connection
-        for row in driver.execute("EXPLAIN QUERY PLAN " + statement, parameters[0] if many else parameters):
-            self.steps.append(row[3])
+    def _trace(self, connection: Connection) -> None:
+        driver = raw(connection)
+        driver.set_trace_callback(self.statements.append)
+        self._drivers.append(driver)
+
+    @property
+    def steps(self) -> list[str]:
+        """What SQLite does for each statement."""
+        explained = [each for each in self.statements if each.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE"}]
+        with closing(sqlite3.connect(self._path)) as connection:
+            return [row[3] for each in explained for row in connection.execute("EXPLAIN QUERY PLAN " + each)]
 
     def scans(self) -> list[str]:
         return [step for step in self.steps if step.startswith("SCAN")]
@@ -103,7 +116,7 @@ async def test_nothing_reads_the_backlog_to_find_its_head(world: World) -> None:
         (claim,) = await world.queue.claim(make.instance(), 1)
         assert claim.invocation.id == "first"
         claim_steps = list(plans.steps)
-        plans.steps.clear()
+        plans.statements.clear()
         await world.queue.put(make.invocation("new"), None)
         await world.queue.renew([claim.lease])
         await world.queue.reap(10)
