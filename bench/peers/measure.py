@@ -1,0 +1,124 @@
+"""The peers under the same load as Tarry: accepting, and from S3 object to S3 object."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.server_process import STUB_IMAGE, ServerProcess
+
+from bench import load
+from bench.peers import services
+from bench.signed import Signed
+from tarry.bootstrap.directory import DataDirectory
+
+ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / ".bench" / "peers" / "bin" / "python"
+CELERY_PROCESSES = 4
+BUCKET = "peers"
+BODY = b"x" * 1000
+_ACCEPTING = {"celery": (services.redis, "BENCH_REDIS"), "procrastinate": (services.postgres, "BENCH_POSTGRES")}
+
+
+def reason_to_skip() -> str | None:
+    """Why the peers cannot be measured here, None if they can."""
+    if packages := services.missing():
+        return f"missing: apt-get install {' '.join(packages)}"
+    return None if PYTHON.exists() else "the peers' environment is not there: make bench makes it"
+
+
+def accepting(requests: list[Signed], seconds: int, rounds: int) -> dict[str, Any]:
+    """Rates of accepting at 64 connections."""
+    runs: dict[str, Any] = {}
+    for name, (service, variable) in _ACCEPTING.items():
+        with ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            environ = {variable: stack.enter_context(service(directory))}
+            web = stack.enter_context(_web(f"bench.peers.web_{name}:app", environ, requests[0]))
+            runs[name] = [load.post(web, requests, seconds).as_dict() for _ in range(rounds)]
+    return runs
+
+
+def end_to_end(store: ServerProcess, count: int) -> dict[str, Any]:
+    """A full queue worked off by Celery, with boto3 and Tarry's own S3 front as the store, so that both use the same one."""
+    s3 = store.client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    s3.put_object(Bucket=BUCKET, Key="in", Body=BODY, ContentType="text/plain")
+    key, secret = DataDirectory(store.data_dir).read_credentials()
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        environ = {
+            "BENCH_REDIS": stack.enter_context(services.redis(Path(directory))),
+            "BENCH_S3": store.url,
+            "BENCH_MODEL": stack.enter_context(_model()),
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": secret,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        sending = _fill(environ, str(count), BUCKET)
+        begun = time.perf_counter()
+        command = [PYTHON, "-m", "celery", "-A", "bench.peers.tasks", "worker", "-c", str(CELERY_PROCESSES), "-l", "ERROR"]
+        worker = subprocess.Popen(command, env=_environ(environ), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            first_to_last_s = float(_fill(environ, "--wait", str(count)))
+        finally:
+            worker.terminate()
+            worker.wait()
+    seconds = time.perf_counter() - begun
+    return {"tasks": count, "sending": sending, "seconds_with_start": seconds, "per_second": count / first_to_last_s}
+
+
+def _fill(environ: Mapping[str, str], *arguments: str) -> str:
+    command = [PYTHON, "-m", "bench.peers.fill", *arguments]
+    done = subprocess.run(command, env=_environ(environ), cwd=ROOT, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@contextmanager
+def _web(app: str, environ: Mapping[str, str], first: Signed) -> Iterator[str]:
+    """A uvicorn of the peers' environment with the same protocol and loop as ours; it has answered the first request."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(2048)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        command = [PYTHON, "-m", "uvicorn", app, "--fd", str(listener.fileno()), "--loop", "uvloop", "--http", "httptools"]
+        process = subprocess.Popen(
+            [*command, "--no-access-log", "--log-level", "error"],
+            env=_environ(environ),
+            cwd=ROOT,
+            pass_fds=[listener.fileno()],
+        )
+        try:
+            ask = urllib.request.Request(url + first.path, data=b"", headers=dict(first.headers), method="POST")
+            urllib.request.urlopen(ask, timeout=services.START_S_MAX).close()
+            yield url
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@contextmanager
+def _model() -> Iterator[str]:
+    """The stub model server that Tarry's endpoint has too."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environ = {"PATH": os.environ["PATH"], "SAGEMAKER_BIND_TO_PORT": str(port)}
+    process = subprocess.Popen([sys.executable, str(STUB_IMAGE / "serve.py")], env=environ, stderr=subprocess.DEVNULL)
+    try:
+        services.until_listening(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _environ(more: Mapping[str, str]) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": str(ROOT), **more}
