@@ -1,6 +1,7 @@
 """What ports.Store promises, held against SQL and the fake."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -253,6 +254,10 @@ async def test_page_filters(store: Store) -> None:
     assert await names(name_contains="nothing") == []
 
 
+def forged(document: str) -> str:
+    return base64.urlsafe_b64encode(document.encode()).decode()
+
+
 async def test_bad_page_queries(store: Store) -> None:
     await store.apply(*(Add(make.endpoint(name)) for name in "abc"))
     by_name = await store.page(Endpoint, PageQuery(limit=1, sort_by=SortBy.NAME))
@@ -261,6 +266,11 @@ async def test_bad_page_queries(store: Store) -> None:
     for token in bad:
         with pytest.raises(InvalidRequest):
             await store.page(Endpoint, PageQuery(token=token))
+    for document in ('["Name",false,"\\ud800",1]', '["Name",false,7,1]', '["Name",false,"a",1.5]', '["Name",false,"a",true]'):
+        with pytest.raises(InvalidRequest):  # forged, with what no page ends in
+            await store.page(Endpoint, PageQuery(token=forged(document), sort_by=SortBy.NAME))
+    with pytest.raises(InvalidRequest):
+        await store.page(Endpoint, PageQuery(token=forged('["CreationTime",false,"a",1]')))
     with pytest.raises(InvalidRequest):  # a token of another order
         await store.page(Endpoint, PageQuery(token=by_name.next_token, sort_by=SortBy.CREATION_TIME))
     for limit in (0, -1):

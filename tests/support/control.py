@@ -15,6 +15,7 @@ from tarry.core.deployment import DeployedVariant, Deployment, DeploymentState
 from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.instance import Instance
 from tarry.core.names import Scope
+from tarry.ports import Store
 from tarry.testing.alarms import FakeAlarms
 from tarry.testing.clock import FakeClock
 from tarry.testing.engine import FakeEngine
@@ -97,9 +98,13 @@ class World:
             control=FakeQueueControl(self.queue, self.wakeups),
             wakeups=self.wakeups,
         )
-        context = Context(store=self.store, clock=self.clock, ids=self.ids, scope=SCOPE)
-        self.commands = Commands(context, self.alarms, ports)
+        self.ports = ports
+        self.commands = self.commands_over(self.store)
         self.reconciler = self.new_reconciler()
+
+    def commands_over(self, store: Store) -> Commands:
+        """Commands over another store than the world's own."""
+        return Commands(Context(store=store, clock=self.clock, ids=self.ids, scope=SCOPE), self.alarms, self.ports)
 
     def new_reconciler(self) -> Reconciler:
         return Reconciler(

@@ -5,8 +5,11 @@ refuses), signed, and given to the whole door over the control plane on fakes.
 """
 
 import asyncio
+import base64
 import json
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -15,12 +18,16 @@ from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.control import ROLE, SCOPE, TOPIC, World
+from tests.support.control import ROLE, SCOPE, TOPIC, World, a_variant
 from tests.support.door import make_app
 from tests.support.signing import Sent, sign
 
 from tarry.aws.app import App
 from tarry.aws.services.sagemaker import sagemaker_service
+from tarry.backends.database.schema import metadata
+from tarry.backends.database.store import SqlStore
+from tarry.backends.database.transactions import Database
+from tarry.ports import Store
 
 SESSION = botocore.session.get_session()
 SPEC = SESSION.get_service_model("sagemaker")
@@ -83,7 +90,7 @@ def fitting(shape: Any, name: str = "", depth: int = 0) -> st.SearchStrategy[Any
             least = shape.metadata.get("min", 0)
             return st.integers(least, min(shape.metadata.get("max", least + 9), least + 9))
         case "float" | "double":
-            return st.floats(0, 10)
+            return st.floats(0, 10) | st.sampled_from([3e38, 1e39, 1e308])
         case "timestamp":
             return st.integers(0, 2**31)
     if getattr(shape, "enum", None):
@@ -173,18 +180,27 @@ async def ask(app: App, target: str, body: bytes) -> tuple[int, dict[str, str], 
 
 
 async def check(operation: str, body: bytes) -> str | None:
-    """Ask a new small world; the error's code, or None for success."""
+    """Ask a new small world, and then for what it has become; the error's code, or None for success."""
     world = World()
-    await world.in_service()
+    await world.in_service("Ep", "c", a_variant("A"), a_variant("B"))
     app = make_app({"sagemaker": sagemaker_service(world.commands)})
     try:
-        status, headers, answer = await ask(app, f"SageMaker.{operation}", body)
+        code = await answered(app, operation, body)
+        await answered(app, "DescribeEndpoint", b'{"EndpointName": "Ep"}')
     finally:
         await world.reconciler.close()
+    return code
+
+
+async def answered(app: App, operation: str, body: bytes) -> str | None:
+    """Ask, and hold the answer to what botocore's parser takes; the error's code, or None for success."""
+    status, headers, answer = await ask(app, f"SageMaker.{operation}", body)
     assert status < 500, (status, answer)
     assert b"Traceback" not in answer
     assert b"tarry." not in answer
     assert b" object at 0x" not in answer
+    if answer:
+        json.loads(answer, parse_constant=pytest.fail)  # Python would take Infinity and NaN, other clients do not
     parsed = PARSER.parse(
         {"status_code": status, "headers": headers, "body": answer}, SPEC.operation_model(operation).output_shape
     )
@@ -266,3 +282,42 @@ def test_any_of_many_inputs_gets_an_answer(operation: str, data: st.DataObject) 
 @pytest.mark.parametrize("operation", ["CreateModel", "CreateEndpointConfig", "DescribeEndpoint", "AddTags"])
 def test_a_body_that_is_no_json_object_is_refused(operation: str, body: bytes) -> None:
     assert asyncio.run(check(operation, body)) in {"ValidationException", "SerializationException"}
+
+
+LISTS = ("ListModels", "ListEndpointConfigs", "ListEndpoints")
+
+
+def forged(operation: str) -> st.SearchStrategy[dict[str, Any]]:
+    """List requests with a token of the right form that no page ever ended in."""
+    orders = st.sampled_from(SPEC.operation_model(operation).input_shape.members["SortBy"].enum)
+    places = (
+        JUNK | st.text(max_size=3) | st.integers() | st.sampled_from(["\ud800", "a\udfff", "\x00", "\uffff", True, 1.5, 2**63])
+    )
+
+    def request(order: str, said: Any, ascending: bool, value: Any, seq: Any) -> dict[str, Any]:
+        token = base64.urlsafe_b64encode(json.dumps([said, ascending, value, seq]).encode()).decode()
+        return {"SortBy": order, "SortOrder": "Ascending" if ascending else "Descending", "NextToken": token}
+
+    return orders.flatmap(lambda order: st.builds(request, st.just(order), st.just(order) | JUNK, st.booleans(), places, places))
+
+
+async def list_on(store: Store, operation: str, params: dict[str, Any]) -> None:
+    app = make_app({"sagemaker": sagemaker_service(World().commands_over(store))})
+    await answered(app, operation, json.dumps(params).encode())
+
+
+@pytest.mark.parametrize("operation", LISTS)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_forged_token_gets_an_answer_of_the_database(operation: str, data: st.DataObject) -> None:
+    params = data.draw(forged(operation))
+
+    async def on_sql() -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            database = await Database.open(Path(directory) / "tarry.db", create=metadata)
+            try:
+                await list_on(SqlStore(database, World().wakeups), operation, params)
+            finally:
+                await database.close()
+
+    asyncio.run(on_sql())

@@ -1,11 +1,9 @@
 """Commands on endpoint configurations: checked as a whole when they are made, immutable afterwards."""
 
-import math
-
 from tarry.control.context import Context, Kind, tags_change
 from tarry.control.requests import CreateEndpointConfig
 from tarry.control.tags import checked_tags
-from tarry.core.catalog import AsyncInferenceConfig, EndpointConfig, Model, Variant
+from tarry.core.catalog import WEIGHT_MAX, AsyncInferenceConfig, EndpointConfig, Model, Variant
 from tarry.core.errors import InvalidRequest, LimitExceeded, NotSupported
 from tarry.core.names import S3Location
 from tarry.ports import Add, Page, PageQuery
@@ -68,9 +66,9 @@ def check_count(count: int) -> None:
 
 
 def check_weight(weight: float) -> None:
-    """Raise InvalidRequest for a weight that is not a finite number of at least 0."""
-    if not (math.isfinite(weight) and weight >= 0):
-        raise InvalidRequest(f"A variant's weight must be a finite number of at least 0, got {weight}.")
+    """Raise InvalidRequest for a weight that is not a finite number of at least 0, or that does not fit into 32 bits."""
+    if not 0 <= weight <= WEIGHT_MAX:
+        raise InvalidRequest(f"A variant's weight must be a finite number from 0 to {WEIGHT_MAX:.8g}, got {weight}.")
 
 
 def _check_model(model: Model) -> None:
@@ -84,9 +82,11 @@ def _check_model(model: Model) -> None:
 def _check_variants(variants: tuple[Variant, ...]) -> None:
     names: set[str] = set()
     for variant in variants:
-        if variant.name in names:
+        # OURS: AWS says nothing of names that differ in case alone. Like those of endpoints they would mean one thing to a person
+        # and to a file system, and logs have a directory for each variant.
+        if variant.name.lower() in names:
             raise InvalidRequest(f'The variant name "{variant.name}" was non-unique within the request.')
-        names.add(variant.name)
+        names.add(variant.name.lower())
         if variant.initial_instance_count < 1:
             raise InvalidRequest(
                 f"InitialInstanceCount must be 1 or more, got {variant.initial_instance_count}. "

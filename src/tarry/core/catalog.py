@@ -11,6 +11,9 @@ from typing import Any
 
 JsonObject = Mapping[str, Any]
 
+WEIGHT_MAX = (2 - 2**-23) * 2.0**127
+"""The largest weight of a variant. AWS: a Float, of 32 bits (ProductionVariant, API reference)."""
+
 
 class DataForm(StrEnum):
     """What lies at the S3 URI of a model's data."""

@@ -174,8 +174,10 @@ def _token(query: PageQuery, last: tuple[str | int, int]) -> str:
 def _read_token(query: PageQuery) -> Any:
     try:
         sort_by, ascending, value, seq = json.loads(base64.b64decode(query.token or "", b"-_", validate=True))
+        str(value).encode()  # half of a surrogate pair is no text
     except (binascii.Error, ValueError, TypeError, RecursionError) as error:
         raise InvalidRequest("The token of the next page was not given out by this server; begin the list again.") from error
-    if [sort_by, ascending] != [query.sort_by, query.ascending]:
+    right = type(value) is (int if query.sort_by is SortBy.CREATION_TIME else str) and type(seq) is int
+    if not right or [sort_by, ascending] != [query.sort_by, query.ascending]:
         raise InvalidRequest("The token belongs to a list in another order; begin the list again.")
     return value, seq

@@ -86,11 +86,13 @@ async def test_what_runs_survives_the_deletion_of_its_descriptions(world: World)
     ("variants", "words"),
     [
         ((a_variant(), a_variant()), 'The variant name "A" was non-unique within the request.'),
+        ((a_variant("v"), a_variant("V")), 'The variant name "V" was non-unique within the request.'),
         ((a_variant(count=0),), "InitialInstanceCount must be 1 or more, got 0"),
         ((a_variant(count=101),), "at most 100 instances, got 101"),
         ((a_variant(weight=float("nan")),), "finite number"),
         ((a_variant(weight=float("inf")),), "finite number"),
         ((a_variant(weight=-1.0),), "finite number"),
+        ((a_variant(weight=1e39),), "from 0 to 3.4028235e.38, got 1e.39"),
     ],
 )
 async def test_bad_variants(world: World, variants: tuple[Variant, ...], words: str) -> None:

@@ -18,6 +18,8 @@ from tarry.aws.specs import OperationModel, Shape, Spec
 from tarry.core.errors import Bug
 
 DEPTH_MAX = 64
+FLOAT_MAX = (2 - 2**-23) * 2.0**127
+"""The largest number that a Float, of 32 bits, can hold."""
 
 
 def resolve(spec: Spec, request: Request) -> str:
@@ -138,11 +140,13 @@ def _whole(shape: Shape, value: Any, where: str, _depth: int) -> int:
     return value
 
 
-def _float(_shape: Shape, value: Any, where: str, _depth: int) -> float:
+def _float(shape: Shape, value: Any, where: str, _depth: int) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise _mismatch(value, "a Float", where)
     if (isinstance(value, int) and abs(value) > 2**1023) or not math.isfinite(value):
         raise BadValueError(f"Expected a finite number{_at(where)}.")
+    if shape.type_name == "float" and abs(value) > FLOAT_MAX:
+        raise BadValueError(f"Expected a number of 32 bits, at most {FLOAT_MAX:.8g}{_at(where)}.")
     return float(value)
 
 
@@ -217,8 +221,8 @@ def serialise(spec: Spec, operation: OperationModel, output: Mapping[str, Any], 
 
 
 def dump(document: Any) -> bytes:
-    """A document as bytes."""
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    """A document as bytes. Errors: ValueError for a number that JSON cannot hold, instead of a body that nobody can read."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
 
 
 def to_json(shape: Shape, value: Any) -> Any:

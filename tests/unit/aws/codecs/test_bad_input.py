@@ -57,6 +57,18 @@ def test_json(body: bytes, told: str) -> None:
     assert told in caught.value.message
 
 
+@pytest.mark.parametrize("weight", ["1e39", "-3.5e38", "1e308"])
+def test_json_refuses_what_a_float_of_32_bits_cannot_hold(weight: str) -> None:
+    with pytest.raises(AwsError, match="a number of 32 bits"):
+        json.parse(CREATE_CONFIG, f'{{"ProductionVariants": [{{"InitialVariantWeight": {weight}}}]}}'.encode())
+    assert json.parse(CREATE_CONFIG, b'{"ProductionVariants": [{"InitialVariantWeight": 3.4028234e38}]}')
+
+
+def test_json_is_never_written_with_numbers_that_it_has_not() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        json.dump({"CurrentWeight": float("inf")})
+
+
 def test_json_names_the_place() -> None:
     with pytest.raises(AwsError, match=r"START_OBJECT at 'ProductionVariants'"):
         json.parse(CREATE_CONFIG, b'{"ProductionVariants": {}}')

@@ -7,6 +7,7 @@ from tarry.aws.services.sagemaker.deployment_configs import write_deployment_con
 from tarry.aws.services.sagemaker.endpoint_configs import describe_async_inference
 from tarry.aws.services.values import given, moment
 from tarry.control.endpoints import EndpointDescription
+from tarry.core.catalog import WEIGHT_MAX
 from tarry.core.deployment import BUCKETS, DeployedVariant, Deployment, DeploymentState, Share
 from tarry.core.endpoint import EndpointStatus
 
@@ -90,14 +91,15 @@ def _current_weight(described: EndpointDescription, deployment: Deployment, vari
     Without any routing (nothing runs) it is what will be as soon as something does.
     """
     shares = described.routing.shares if described.routing is not None else ()
-    total = sum(one.desired_weight for one in deployment.variants)
+    total = sum(min(one.desired_weight, WEIGHT_MAX) for one in deployment.variants)
     if deployment is described.pending and not shares:
         return 0.0
     if not shares or total <= 0:
         return variant.desired_weight
     buckets = sum(len(share.buckets) for share in shares if _owner(share) == (deployment.id, variant.variant.name))
     wanted = variant.desired_weight / total * BUCKETS
-    return variant.desired_weight if abs(buckets - wanted) < 1 else round(buckets / BUCKETS * total, 4)
+    # What others lend can make it larger than a Float can hold.
+    return variant.desired_weight if abs(buckets - wanted) < 1 else min(round(buckets / BUCKETS * total, 4), WEIGHT_MAX)
 
 
 def _owner(share: Share) -> tuple[str, str]:
@@ -115,10 +117,19 @@ def _pools(described: EndpointDescription, deployment: Deployment, variant: Depl
     ]
 
 
+def _images(described: EndpointDescription, deployment: Deployment, variant: DeployedVariant) -> list[str]:
+    """Those that run: a pool may bring a model of its own. While nothing does, those of the type that is tried first."""
+    types = [pool.instance_type for pool in variant.variant.types]
+    running = [kind for kind in types if described.running_on.get((deployment.id, variant.variant.name, kind))]
+    models = [variant.model_for(kind) for kind in running or types[:1]]
+    distinct = {model.id: model for model in models}
+    return [container.image for model in distinct.values() for container in model.containers]
+
+
 def _variant(described: EndpointDescription, deployment: Deployment, variant: DeployedVariant) -> dict[str, Any]:
     # OURS: no ResolvedImage: nothing was pulled by digest, and an invented one would be a lie.
     resolved = moment(deployment.created_at_us)
-    images = [{"SpecifiedImage": container.image, "ResolutionTime": resolved} for container in variant.model.containers]
+    images = [{"SpecifiedImage": image, "ResolutionTime": resolved} for image in _images(described, deployment, variant)]
     return {
         "VariantName": variant.variant.name,
         "DeployedImages": images,

@@ -10,7 +10,7 @@ from tests.support.control import ROLE, TOPIC, World
 
 from tarry.aws.call import Call, Reply, Service
 from tarry.aws.services.sagemaker import sagemaker_service
-from tarry.core.catalog import ModelDataSource
+from tarry.core.catalog import WEIGHT_MAX, ModelDataSource
 from tarry.core.errors import InvalidRequest
 from tarry.ports import AlarmState
 
@@ -378,6 +378,46 @@ async def test_tags(door: Door) -> None:
 
 def test_every_operation_is_one_of_sagemakers(door: Door) -> None:
     assert set(door.service.operations) <= set(SPEC.operation_names)
+
+
+async def test_weights_at_the_limit_are_described_as_numbers(door: Door) -> None:
+    await door.model()
+    variants = [{**VARIANT, "VariantName": name, "InitialVariantWeight": WEIGHT_MAX} for name in "AB"]
+    await door("CreateEndpointConfig", EndpointConfigName="c", ProductionVariants=variants, AsyncInferenceConfig=ASYNC)
+    await door("CreateEndpoint", EndpointName="Ep", EndpointConfigName="c")
+    await door.world.settle()
+    wanted = [{"VariantName": "A", "DesiredInstanceCount": 0}]
+    await door("UpdateEndpointWeightsAndCapacities", EndpointName="Ep", DesiredWeightsAndCapacities=wanted)
+    await door.world.settle()
+    described = await door("DescribeEndpoint", EndpointName="Ep")
+    assert [one["CurrentWeight"] for one in described["ProductionVariants"]] == [0.0, WEIGHT_MAX]
+
+
+async def test_deployed_images_are_those_that_run(door: Door) -> None:
+    world = door.world
+    world.images.known |= {"small:1", IMAGE}
+    await door.model()
+    await door("CreateModel", ModelName="small", PrimaryContainer={"Image": "small:1"})
+    gpu, cpu = "ml.g5.xlarge", "ml.m5.xlarge"
+    pools = [{"InstanceType": gpu, "Priority": 1}, {"InstanceType": cpu, "Priority": 2, "ModelNameOverride": "small"}]
+    variant = {"VariantName": "A", "ModelName": "m", "InstancePools": pools, "InitialInstanceCount": 2}
+    await door("CreateEndpointConfig", EndpointConfigName="c", ProductionVariants=[variant], AsyncInferenceConfig=ASYNC)
+    world.engine.capacity[gpu] = 1
+    await door("CreateEndpoint", EndpointName="Ep", EndpointConfigName="c")
+
+    async def shown(summary: str | None = None) -> tuple[list[str], list[int]]:
+        described = await door("DescribeEndpoint", EndpointName="Ep")
+        (one,) = (described[summary] if summary else described)["ProductionVariants"]
+        images = [image["SpecifiedImage"] for image in one["DeployedImages"]]
+        return images, [pool["CurrentInstanceCount"] for pool in one["InstancePools"]]
+
+    assert await shown("PendingDeploymentSummary") == ([IMAGE], [0, 0])
+    await world.pass_time(2)
+    assert await shown() == ([IMAGE, "small:1"], [1, 1])
+    world.engine.capacity[gpu] = 0
+    world.engine.end(next(row.id for row in world.instances("InService") if row.instance_type == gpu))
+    await world.pass_time(5)
+    assert await shown() == (["small:1"], [0, 2])
 
 
 async def test_a_multi_model_is_kept_and_refused_by_a_configuration(door: Door) -> None:
