@@ -290,15 +290,20 @@ LISTS = ("ListModels", "ListEndpointConfigs", "ListEndpoints")
 def forged(operation: str) -> st.SearchStrategy[dict[str, Any]]:
     """List requests with a token of the right form that no page ever ended in."""
     orders = st.sampled_from(SPEC.operation_model(operation).input_shape.members["SortBy"].enum)
-    places = (
-        JUNK | st.text(max_size=3) | st.integers() | st.sampled_from(["\ud800", "a\udfff", "\x00", "\uffff", True, 1.5, 2**63])
-    )
+    odd = st.sampled_from(["\ud800", "a\udfff", "\x00", "\uffff", True, 1.5, 2**63])
+    places = odd | odd | JUNK | st.text(max_size=3) | st.integers()
 
     def request(order: str, said: Any, ascending: bool, value: Any, seq: Any) -> dict[str, Any]:
         token = base64.urlsafe_b64encode(json.dumps([said, ascending, value, seq]).encode()).decode()
         return {"SortBy": order, "SortOrder": "Ascending" if ascending else "Descending", "NextToken": token}
 
-    return orders.flatmap(lambda order: st.builds(request, st.just(order), st.just(order) | JUNK, st.booleans(), places, places))
+    seqs = st.integers(0, 9)
+    # Most of it is in order, so that the rest gets as far as the database.
+    return orders.flatmap(
+        lambda order: st.builds(
+            request, st.just(order), st.just(order) | st.just(order) | JUNK, st.booleans(), places, seqs | seqs | places
+        )
+    )
 
 
 async def list_on(store: Store, operation: str, params: dict[str, Any]) -> None:

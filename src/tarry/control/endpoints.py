@@ -13,7 +13,8 @@ from tarry.core.deployment import MOVING, DeployedVariant, Deployment, Deploymen
 from tarry.core.endpoint import IN_PROGRESS, MAY_RESCALE, MAY_UPDATE, Endpoint, EndpointStatus, require_transition
 from tarry.core.errors import Conflict, InProgress, InvalidRequest
 from tarry.core.instance import Instance, InstanceState
-from tarry.core.rollout import Rollout, check
+from tarry.core.rollout import DeploymentConfig, Rollout
+from tarry.core.rollout_limits import check
 from tarry.ports import Add, Alarms, Change, Page, PageQuery, Replace
 
 
@@ -61,6 +62,7 @@ class EndpointCommands:
         )
         if request.deployment_config is not None:
             check(request.deployment_config)
+            await self._require_alarms(request.deployment_config)
         deployment = await self._deployment(endpoint, config, generation=1)
         tags = await tags_change(context.store, endpoint.arn, checked_tags(request.tags))
         await context.create(Kind.ENDPOINT, request.name, Add(endpoint), Add(deployment), *tags)
@@ -161,14 +163,15 @@ class EndpointCommands:
         if config is None:
             return Rollout(instances=instances)
         check(config, instances)
+        await self._require_alarms(config)
+        return Rollout(config=config, instances=instances)
+
+    async def _require_alarms(self, config: DeploymentConfig) -> None:
         known = await self._alarms.states(config.alarms)
         if unknown := [name for name in config.alarms if name not in known]:
             names = ", ".join(f'"{name}"' for name in unknown)
             # OURS: AWS needs cloudwatch:DescribeAlarms for this and says nothing of alarms that do not exist.
-            raise InvalidRequest(
-                f"The alarm(s) {names} in AutoRollbackConfiguration do not exist: nothing would watch the update."
-            )
-        return Rollout(config=config, instances=instances)
+            raise InvalidRequest(f"The alarm(s) {names} do not exist: nothing would watch an update.")
 
     async def _require_serving(self, endpoint: Endpoint, allowed: frozenset[EndpointStatus]) -> Deployment:
         if endpoint.status in IN_PROGRESS:

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
-from tarry.core.errors import InvalidRequest
-
 _SECOND_US = 1_000_000
 NOTHING, ALL = Fraction(0), Fraction(1)
 
@@ -206,51 +204,3 @@ def _even_steps(step: Fraction) -> tuple[Fraction, ...]:
         part = min(part + step, ALL)
         parts.append(part)
     return tuple(parts)
-
-
-_STEP_NAMES = {TrafficRouting.CANARY: "CanarySize", TrafficRouting.LINEAR: "LinearStepSize"}
-_PARTS = {
-    # AWS: CanarySize, LinearStepSize (BlueGreenUpdatePolicy), MaximumBatchSize (RollingUpdatePolicy): API reference.
-    "CanarySize": (Fraction(0), Fraction(1, 2)),
-    "LinearStepSize": (Fraction(1, 10), Fraction(1, 2)),
-    "MaximumBatchSize": (Fraction(1, 20), Fraction(1, 2)),
-    "RollbackMaximumBatchSize": (Fraction(0), ALL),
-}
-
-
-def check(config: DeploymentConfig, instances: int | None = None) -> None:
-    """Raise InvalidRequest for a configuration that cannot be carried out.
-
-    Sizes in instances can be checked only where the number of ``instances`` of the new fleet is known. OURS: all sentences, and
-    that a fleet of one instance takes any size in instances: there is nothing smaller.
-    """
-    if config.blue_green is not None and config.rolling is not None:
-        raise InvalidRequest("A DeploymentConfig has a BlueGreenUpdatePolicy or a RollingUpdatePolicy, got both.")
-    if (policy := config.blue_green) is not None:
-        if policy.routing is not TrafficRouting.ALL_AT_ONCE and policy.step is None:
-            raise InvalidRequest(
-                f"TrafficRoutingConfiguration of type {policy.routing} must have a {_STEP_NAMES[policy.routing]}."
-            )
-        if policy.step is not None and policy.routing is not TrafficRouting.ALL_AT_ONCE:
-            _check_size(_STEP_NAMES[policy.routing], policy.step, instances)
-    if (rolling := config.rolling) is not None:
-        _check_size("MaximumBatchSize", rolling.batch, instances)
-        if rolling.rollback_batch is not None:
-            _check_size("RollbackMaximumBatchSize", rolling.rollback_batch, instances)
-
-
-def _check_size(name: str, size: CapacitySize, instances: int | None) -> None:
-    low, high = _PARTS[name]
-    if size.unit is CapacityUnit.CAPACITY_PERCENT:
-        if not low <= Fraction(size.value, 100) <= high:
-            raise InvalidRequest(
-                f"{name} must be {_percent(low)} to {_percent(high)} percent of the fleet, got {size.value} percent."
-            )
-    elif instances is not None and instances > 1 and size.part_of(instances) > high:
-        raise InvalidRequest(
-            f"{name} must be at most {_percent(high)} percent of the fleet, got {size.value} of {instances} instances."
-        )
-
-
-def _percent(part: Fraction) -> str:
-    return f"{int(part * 100)}"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.support.control import World, a_variant
 
-from tarry.control.requests import UpdateEndpoint
+from tarry.control.requests import CreateEndpoint, UpdateEndpoint
 from tarry.core.deployment import DeploymentState, DesiredCapacity, Routing
 from tarry.core.endpoint import EndpointStatus as E
 from tarry.core.errors import InstanceStartError, InvalidRequest
@@ -189,10 +189,16 @@ async def test_a_rollback_that_fails_leaves_both_serving_and_another_update_mend
 
 async def test_an_update_that_takes_too_long_goes_back(world: World) -> None:
     await world.in_service("Ep", "c", a_variant(count=2))
-    await update(world, blue_green(TrafficRouting.LINEAR, percent(10), execution_s_max=100))
-    await world.pass_time(102)
+    slow = {"http://127.0.0.1:20003", "http://127.0.0.1:20004"}
+    world.models.unhealthy |= slow
+    await update(world, blue_green(TrafficRouting.ALL_AT_ONCE, execution_s_max=100))
+    await world.pass_time(60, 5.0)
+    world.models.unhealthy -= slow
+    await world.pass_time(10)
+    assert await split(world) == {"new": 100}
+    await world.pass_time(40, 5.0)
     assert world.endpoint().status is E.IN_SERVICE
-    assert "MaximumExecutionTimeoutInSeconds (100 seconds)" in (world.endpoint().failure_reason or "")
+    assert "maximum execution timeout (100 seconds)" in (world.endpoint().failure_reason or "")
     assert (await split(world), fleet(world)) == ({"c": 100}, {"c": 2})
 
 
@@ -227,6 +233,27 @@ async def test_the_last_configuration_is_retained_when_asked_for(world: World) -
     await world.pass_time(130)
     await update(world, None, name="fourth")
     assert await split(world) == {"fourth": 100}
+
+
+async def test_a_fleet_that_does_not_come_up_in_time_goes_back(world: World) -> None:
+    await world.in_service("Ep", "c", a_variant(count=2))
+    world.models.unhealthy |= {"http://127.0.0.1:20003", "http://127.0.0.1:20004"}
+    await update(world, blue_green(TrafficRouting.ALL_AT_ONCE, execution_s_max=100))
+    await world.pass_time(110, 5.0)
+    assert (world.endpoint().status, world.endpoint().config_name) == (E.IN_SERVICE, "c")
+    assert "maximum execution timeout (100 seconds)" in (world.endpoint().failure_reason or "")
+
+
+async def test_a_creation_is_held_to_what_its_updates_will_be(world: World) -> None:
+    await world.model_and_config()
+    world.alarms.known.clear()
+    with pytest.raises(InvalidRequest, match=f'"{ALARM}" do not exist'):
+        await world.commands.endpoints.create(CreateEndpoint(name="Ep", config_name="c", deployment_config=CANARY))
+    world.alarms.known[ALARM] = AlarmState.OK
+    too_large = blue_green(TrafficRouting.CANARY, percent(60))
+    with pytest.raises(InvalidRequest, match="canary size"):
+        await world.commands.endpoints.create(CreateEndpoint(name="Ep", config_name="c", deployment_config=too_large))
+    await world.commands.endpoints.create(CreateEndpoint(name="Ep", config_name="c", deployment_config=CANARY))
 
 
 async def test_alarms_that_do_not_exist_are_refused(world: World) -> None:

@@ -1,5 +1,6 @@
 """Steps and positions of a rollout."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 
@@ -19,10 +20,10 @@ from tarry.core.rollout import (
     Rollout,
     TrafficRouting,
     backward,
-    check,
     forward,
     halted,
 )
+from tarry.core.rollout_limits import check
 
 SECOND_US = 1_000_000
 
@@ -106,22 +107,12 @@ def test_without_a_rollback_batch_it_goes_back_at_once() -> None:
 @pytest.mark.parametrize(
     ("config", "instances", "sentence"),
     [
-        (
-            DeploymentConfig(
-                blue_green=BlueGreenPolicy(routing=TrafficRouting.ALL_AT_ONCE, wait_s=0),
-                rolling=RollingPolicy(batch=count(1), wait_s=0),
-            ),
-            None,
-            "got both",
-        ),
-        (blue_green(TrafficRouting.CANARY), None, "must have a CanarySize"),
-        (blue_green(TrafficRouting.LINEAR), None, "must have a LinearStepSize"),
-        (blue_green(TrafficRouting.CANARY, percent(51)), None, "CanarySize must be 0 to 50 percent of the fleet, got 51"),
-        (blue_green(TrafficRouting.LINEAR, percent(9)), None, "LinearStepSize must be 10 to 50 percent"),
-        (rolling(percent(4)), None, "MaximumBatchSize must be 5 to 50 percent"),
-        (rolling(percent(60)), None, "MaximumBatchSize must be 5 to 50 percent"),
+        (blue_green(TrafficRouting.CANARY, percent(51)), None, "The canary size must be 0 to 50 percent of the fleet, got 51"),
+        (blue_green(TrafficRouting.LINEAR, percent(9)), None, "The linear step size must be 10 to 50 percent"),
+        (rolling(percent(4)), None, "The maximum batch size must be 5 to 50 percent"),
+        (rolling(percent(60)), None, "The maximum batch size must be 5 to 50 percent"),
         (rolling(count(2)), 3, "at most 50 percent of the fleet, got 2 of 3 instances"),
-        (rolling(count(1), back=percent(101)), None, "RollbackMaximumBatchSize"),
+        (rolling(count(1), back=percent(101)), None, "The rollback maximum batch size"),
     ],
 )
 def test_what_cannot_be_carried_out_is_refused(config: DeploymentConfig, instances: int | None, sentence: str) -> None:
@@ -133,3 +124,32 @@ def test_sizes_in_instances_are_taken_where_they_fit() -> None:
     check(rolling(count(1), back=percent(100)), 2)
     check(rolling(count(1)), 1)
     check(rolling(count(7)))
+
+
+def limited(limit_s: int, routing: TrafficRouting, step: CapacitySize | None = None) -> DeploymentConfig:
+    policy = BlueGreenPolicy(routing=routing, wait_s=300, step=step, termination_wait_s=100, execution_s_max=limit_s)
+    return DeploymentConfig(blue_green=policy)
+
+
+def limited_rolling(limit_s: int, batch: CapacitySize) -> DeploymentConfig:
+    return DeploymentConfig(rolling=RollingPolicy(batch=batch, wait_s=300, execution_s_max=limit_s))
+
+
+@pytest.mark.parametrize(
+    ("config", "instances", "steps", "total_s"),
+    [
+        (lambda limit_s: limited(limit_s, TrafficRouting.ALL_AT_ONCE), None, 1, 400),
+        (lambda limit_s: limited(limit_s, TrafficRouting.CANARY, percent(10)), None, 2, 700),
+        (lambda limit_s: limited(limit_s, TrafficRouting.LINEAR, percent(10)), None, 10, 3100),
+        (lambda limit_s: limited(limit_s, TrafficRouting.LINEAR, count(1)), 5, 5, 1600),
+        (lambda limit_s: limited(limit_s, TrafficRouting.LINEAR, count(1)), None, 1, 400),
+        (lambda limit_s: limited_rolling(limit_s, count(1)), 4, 4, 1200),
+        (lambda limit_s: limited_rolling(limit_s, percent(25)), None, 4, 1200),
+    ],
+)
+def test_an_update_has_more_time_than_it_waits(
+    config: Callable[[int], DeploymentConfig], instances: int | None, steps: int, total_s: int
+) -> None:
+    check(config(total_s + 1), instances)
+    with pytest.raises(InvalidRequest, match=rf"got {total_s} s: {steps} wait interval\(s\) of 300 s.* make {total_s} s\."):
+        check(config(total_s), instances)

@@ -110,7 +110,7 @@ def _overdue(view: EndpointView, deployment: Deployment) -> str | None:
     if limit_s is None or view.now_us - deployment.created_at_us <= limit_s * _SECOND_US:
         return None
     # OURS: AWS's own sentence was not found.
-    return f"The update did not end within MaximumExecutionTimeoutInSeconds ({limit_s} seconds)."
+    return f"The update did not end within its maximum execution timeout ({limit_s} seconds)."
 
 
 def _start_failure(view: EndpointView, deployment: Deployment) -> str | None:

@@ -19,7 +19,7 @@ _STEPS = {TrafficRouting.CANARY: "CanarySize", TrafficRouting.LINEAR: "LinearSte
 
 
 def read_deployment_config(member: Mapping[str, Any] | None) -> DeploymentConfig | None:
-    """A DeploymentConfig member, None where it was not given. Errors: NotSupported."""
+    """A DeploymentConfig member, None where it was not given. Errors: NotSupported, InvalidRequest."""
     if member is None:
         return None
     take("DeploymentConfig", member)
@@ -28,11 +28,16 @@ def read_deployment_config(member: Mapping[str, Any] | None) -> DeploymentConfig
     alarms = rollback.get("Alarms") or ()
     for alarm in alarms:
         take("Alarm", alarm)
+        if not alarm.get("AlarmName"):
+            # OURS: optional in AWS's model. An alarm without a name would watch nothing.
+            raise InvalidRequest("Each of the Alarms in AutoRollbackConfiguration must have an AlarmName.")
     blue_green, rolling = member.get("BlueGreenUpdatePolicy"), member.get("RollingUpdatePolicy")
+    if blue_green is not None and rolling is not None:
+        raise InvalidRequest("A DeploymentConfig has a BlueGreenUpdatePolicy or a RollingUpdatePolicy, got both.")
     return DeploymentConfig(
         blue_green=None if blue_green is None else _blue_green(blue_green),
         rolling=None if rolling is None else _rolling(rolling),
-        alarms=tuple(alarm["AlarmName"] for alarm in alarms if alarm.get("AlarmName")),
+        alarms=tuple(alarm["AlarmName"] for alarm in alarms),
     )
 
 
@@ -56,6 +61,8 @@ def _blue_green(policy: Mapping[str, Any]) -> BlueGreenPolicy:
     for meant, name in _STEPS.items():
         if meant is not routing and traffic.get(name) is not None:
             raise InvalidRequest(f"{name} is for TrafficRoutingConfiguration of type {meant}, got type {routing}.")
+    if routing in _STEPS and traffic.get(_STEPS[routing]) is None:
+        raise InvalidRequest(f"TrafficRoutingConfiguration of type {routing} must have a {_STEPS[routing]}.")
     return BlueGreenPolicy(
         routing=routing,
         wait_s=traffic["WaitIntervalInSeconds"],

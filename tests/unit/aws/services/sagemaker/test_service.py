@@ -336,6 +336,29 @@ async def test_a_step_size_of_another_type_is_refused(door: Door) -> None:
         await door("UpdateEndpoint", EndpointName="Ep", EndpointConfigName="c", DeploymentConfig=config)
 
 
+@pytest.mark.parametrize(
+    ("traffic", "words"),
+    [
+        ({"Type": "CANARY", "WaitIntervalInSeconds": 0}, "type CANARY must have a CanarySize"),
+        ({"Type": "LINEAR", "WaitIntervalInSeconds": 0}, "type LINEAR must have a LinearStepSize"),
+    ],
+)
+async def test_a_step_without_a_size_is_refused(door: Door, traffic: dict[str, Any], words: str) -> None:
+    await door.endpoint()
+    await door.world.settle()
+    config = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": traffic}}
+    with pytest.raises(InvalidRequest, match=words):
+        await door("UpdateEndpoint", EndpointName="Ep", EndpointConfigName="c", DeploymentConfig=config)
+
+
+async def test_an_alarm_without_a_name_is_refused(door: Door) -> None:
+    await door.endpoint()
+    await door.world.settle()
+    config = {"AutoRollbackConfiguration": {"Alarms": [{}]}}
+    with pytest.raises(InvalidRequest, match="must have an AlarmName"):
+        await door("UpdateEndpoint", EndpointName="Ep", EndpointConfigName="c", DeploymentConfig=config)
+
+
 async def test_a_failed_endpoint_tells_why(door: Door) -> None:
     door.world.images.known = set()
     await door.endpoint()
