@@ -7,7 +7,7 @@ Long work (starting an instance, testing topics) is handed to tasks that write t
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import structlog
 
@@ -46,6 +46,13 @@ POLL_S = 1.0
 _ENDPOINTS = tuple(status for status in EndpointStatus if status is not EndpointStatus.DELETED)
 _DEPLOYMENTS = tuple(state for state in DeploymentState if state is not DeploymentState.STOPPED)
 _UNFINISHED = tuple(state for state in InvocationState if state not in TERMINAL)
+
+
+class _AlarmStates(TypedDict):
+    """Two fields of a view."""
+
+    ringing: frozenset[str]
+    unread_alarms: frozenset[str]
 
 
 class Reconciler:
@@ -130,7 +137,7 @@ class Reconciler:
                 attended=self._keeper.attended,
                 running=running,
                 busy=busy,
-                ringing=await self._ringing(deployments[endpoint.id]),
+                **await self._alarm_states(deployments[endpoint.id]),
                 unfinished=await self._unfinished(endpoint),
             )
             for endpoint in endpoints
@@ -154,18 +161,21 @@ class Reconciler:
                 longest_s[record.instance_id] = max(longest_s[record.instance_id], record.invocation.timeout_s)
         return longest_s
 
-    async def _ringing(self, deployments: Sequence[Deployment]) -> frozenset[str]:
-        """Alarms in ALARM that watch a rollout. Where they cannot be read, none is: the next look is in a second."""
+    async def _alarm_states(self, deployments: Sequence[Deployment]) -> _AlarmStates:
+        """Those that watch a rollout: which are in ALARM, and which cannot be read, or are gone."""
         watched = [one.rollout.config.alarms for one in deployments if one.state is DeploymentState.SHIFTING]
         names = sorted({name for alarms in watched for name in alarms})
         if not names:
-            return frozenset()
+            return _AlarmStates(ringing=frozenset(), unread_alarms=frozenset())
         try:
             states = await self._alarms.states(names)
         except DependencyError as error:
-            log.warning("the alarms of an update could not be read", alarms=names, error=str(error))
-            return frozenset()
-        return frozenset(name for name, state in states.items() if state is AlarmState.ALARM)
+            log.warning("the alarms of an update could not be read, it waits", alarms=names, error=str(error))
+            return _AlarmStates(ringing=frozenset(), unread_alarms=frozenset(names))
+        if gone := [name for name in names if name not in states]:
+            log.warning("alarms of an update are gone, it waits until they are there again", alarms=gone)
+        ringing = frozenset(name for name, state in states.items() if state is AlarmState.ALARM)
+        return _AlarmStates(ringing=ringing, unread_alarms=frozenset(gone))
 
     async def _unfinished(self, endpoint: Endpoint) -> bool:
         if endpoint.status is not EndpointStatus.DELETING:

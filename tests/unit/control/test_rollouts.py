@@ -140,6 +140,31 @@ async def test_an_alarm_takes_a_blue_green_update_back_at_once(world: World, con
     assert (await split(world), fleet(world)) == ({"c": 100}, {"c": 2})
 
 
+@pytest.mark.parametrize("how", ["unreadable", "gone"])
+@pytest.mark.parametrize("config", [CANARY, AT_ONCE, rolling()])
+async def test_an_update_whose_alarms_cannot_be_read_waits(world: World, config: DeploymentConfig, how: str) -> None:
+    await world.in_service("Ep", "c", a_variant(count=2))
+    await update(world, config)
+    before = await split(world)
+    if how == "gone":
+        del world.alarms.known[ALARM]
+    world.alarms.failing = how == "unreadable"
+    await world.pass_time(200, 20.0)
+    assert (await split(world), world.endpoint().status) == (before, E.UPDATING)
+    world.alarms.failing, world.alarms.known[ALARM] = False, AlarmState.OK
+    await world.pass_time(130, 2.0)
+    assert (world.endpoint().status, world.endpoint().config_name) == (E.IN_SERVICE, "new")
+
+
+async def test_what_waits_for_its_alarms_ends_with_its_time(world: World) -> None:
+    await world.in_service("Ep", "c", a_variant(count=2))
+    await update(world, blue_green(TrafficRouting.ALL_AT_ONCE, execution_s_max=300))
+    world.alarms.failing = True
+    await world.pass_time(310, 10.0)
+    assert (world.endpoint().status, world.endpoint().config_name) == (E.IN_SERVICE, "c")
+    assert "maximum execution timeout" in (world.endpoint().failure_reason or "")
+
+
 async def test_a_late_alarm_in_a_linear_update_brings_the_stopped_slice_back(world: World) -> None:
     await world.in_service("Ep", "c", a_variant(count=2))
     await update(world, LINEAR)

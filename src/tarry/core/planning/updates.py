@@ -70,7 +70,9 @@ def _shift(view: EndpointView, deployment: Deployment, targets: Targets) -> Iter
         return
     yield from scale(view, deployment, targets)
     rollout = deployment.rollout
-    if not rollout.watched(view.now_us):
+    # OURS: AWS does not say. An update that is to be watched goes no further while nobody can watch it; its maximum execution
+    # timeout, where it has one, ends that.
+    if not rollout.watched(view.now_us) or not view.unread_alarms.isdisjoint(rollout.config.alarms):
         return
     if rollout.taken == ALL:
         yield _activate(view, deployment)

@@ -30,5 +30,7 @@ class EndpointView:
     """Draining instances that have Running invocations, by id, with the longest time limit of those in seconds."""
     ringing: frozenset[str] = frozenset()
     """Names of the alarms that are in ALARM, of those that a rollout under way is watched by."""
+    unread_alarms: frozenset[str] = frozenset()
+    """Names of those that could not be read: nobody knows whether they are in ALARM."""
     unfinished: bool = False
     """Whether an endpoint that is being deleted has invocations that have not ended."""
