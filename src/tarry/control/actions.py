@@ -44,6 +44,13 @@ _REPLACED = frozenset({DeploymentState.ACTIVE, DeploymentState.ROLLBACK_FAILED})
 log = structlog.get_logger(__name__)
 
 
+def say_moved(before: EndpointStatus | None, endpoint: Endpoint, **more: str) -> None:
+    """One line in the log for each step of an endpoint's life; a warning where something has gone wrong."""
+    trouble = endpoint.failure_reason is not None and endpoint.status not in {EndpointStatus.DELETING, EndpointStatus.DELETED}
+    say = log.warning if trouble else log.info
+    say("endpoint", name=endpoint.name, before=before, after=endpoint.status, reason=endpoint.failure_reason, **more)
+
+
 class Actions:
     """Knows how to do what a plan asks for."""
 
@@ -77,7 +84,7 @@ class Actions:
             case Activate():
                 await self._activate(view, action)
             case Shift():
-                await self._apply(view, Replace(_shifted(view, action)), _routing_change(view, action.shares))
+                await self._shift(view, action)
             case FailDeployment():
                 await self._fail(view, action)
             case RollBack():
@@ -132,6 +139,21 @@ class Actions:
             _routing_change(view, action.shares),
         )
 
+    async def _shift(self, view: EndpointView, action: Shift) -> None:
+        shifted = _shifted(view, action)
+        await self._apply(view, Replace(shifted), _routing_change(view, action.shares))
+        mine = sum(len(share.buckets) for share in action.shares if share.deployment_id == shifted.id)
+        rollout = shifted.rollout
+        log.info(
+            "traffic was shifted",
+            endpoint=view.endpoint.name,
+            before=view.endpoint.config_name,
+            config=shifted.config.name,
+            percent=mine,
+            step=f"{rollout.steps_taken}/{len(rollout.steps)}",
+            back=shifted.state is DeploymentState.ROLLING_BACK,
+        )
+
     async def _fail(self, view: EndpointView, action: FailDeployment) -> None:
         reason = action.reason[:FAILURE_REASON_CHARS_MAX]
         failed = replace(_in_state(view, action.deployment_id, DeploymentState.FAILED), failure_reason=reason)
@@ -178,8 +200,7 @@ class Actions:
         await self._store.apply(*changes)
         for change in changes:
             if isinstance(change.entity, Endpoint):
-                before, after = view.endpoint.status, change.entity
-                log.info("endpoint", name=after.name, before=before, after=after.status, reason=after.failure_reason)
+                say_moved(view.endpoint.status, change.entity)
 
 
 def _routing_change(view: EndpointView, shares: tuple[Share, ...]) -> Change:

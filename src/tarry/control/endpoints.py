@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from tarry.control.actions import say_moved
 from tarry.control.context import Context, Kind, tags_change
 from tarry.control.endpoint_configs import check_count, check_weight
 from tarry.control.requests import CreateEndpoint, UpdateEndpoint
@@ -13,6 +14,7 @@ from tarry.core.deployment import MOVING, DeployedVariant, Deployment, Deploymen
 from tarry.core.endpoint import IN_PROGRESS, MAY_RESCALE, MAY_UPDATE, Endpoint, EndpointStatus, require_transition
 from tarry.core.errors import Conflict, InProgress, InvalidRequest
 from tarry.core.instance import Instance, InstanceState
+from tarry.core.planning import waiting_for
 from tarry.core.rollout import DeploymentConfig, Rollout
 from tarry.core.rollout_limits import check
 from tarry.ports import Add, Alarms, Change, Page, PageQuery, Replace
@@ -34,6 +36,8 @@ class EndpointDescription:
     running: Mapping[tuple[str, str], int]
     running_on: Mapping[tuple[str, str, str], int]
     """The same, by instance type as well."""
+    waiting_for: Mapping[tuple[str, str], str]
+    """What each (deployment id, variant name) lacks, in a sentence; those that lack nothing are not in it."""
     routing: Routing | None
     now_us: int
 
@@ -66,6 +70,7 @@ class EndpointCommands:
         deployment = await self._deployment(endpoint, config, generation=1)
         tags = await tags_change(context.store, endpoint.arn, checked_tags(request.tags))
         await context.create(Kind.ENDPOINT, request.name, Add(endpoint), Add(deployment), *tags)
+        say_moved(None, endpoint, config=config.name)
         return endpoint
 
     async def describe(self, name: str) -> EndpointDescription:
@@ -73,7 +78,8 @@ class EndpointCommands:
         store = self._context.store
         endpoint = await self._context.endpoint(name)
         deployments = sorted(await store.find(Deployment, endpoint_id=endpoint.id), key=lambda one: one.generation)
-        instances = await store.find(Instance, endpoint_id=endpoint.id, state=InstanceState.IN_SERVICE)
+        rows = await store.find(Instance, endpoint_id=endpoint.id)
+        instances = [row for row in rows if row.state is InstanceState.IN_SERVICE]
         pending = [one for one in deployments if one.state in MOVING]
         return EndpointDescription(
             endpoint=endpoint,
@@ -85,6 +91,12 @@ class EndpointCommands:
             now_us=self._context.clock.now_us(),
             running=Counter((row.deployment_id, row.variant_name) for row in instances),
             running_on=Counter((row.deployment_id, row.variant_name, row.instance_type) for row in instances),
+            waiting_for={
+                (deployment.id, variant.variant.name): waits
+                for deployment in deployments
+                for variant in deployment.variants
+                if (waits := waiting_for(deployment, variant, rows)) is not None
+            },
         )
 
     async def list(self, query: PageQuery) -> Page[Endpoint]:
@@ -199,7 +211,14 @@ class EndpointCommands:
         except Conflict:
             # Somebody else's change came first, so this one came while that is in progress.
             raise InProgress(endpoint.arn) from None
+        say_moved(endpoint.status, changed, **_told(endpoint, changes))
         return changed
+
+
+def _told(endpoint: Endpoint, changes: Sequence[Change]) -> dict[str, str]:
+    """From which configuration to which an update goes, for the log."""
+    to = [change.entity.config.name for change in changes if isinstance(change.entity, Deployment)]
+    return {"config_before": endpoint.config_name, "config": to[0]} if to else {}
 
 
 def _way_out(status: EndpointStatus) -> str:

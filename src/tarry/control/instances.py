@@ -7,7 +7,7 @@ finds it unattended and looks after it again.
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack
 
 import structlog
@@ -26,7 +26,7 @@ from tarry.core.errors import (
     StorageFull,
     Throttled,
 )
-from tarry.core.instance import TRANSITIONS, Instance, InstanceState, explain_failure
+from tarry.core.instance import TRANSITIONS, Instance, InstanceState, explain_failure, ping_failure
 from tarry.ports import (
     CHANNEL_ENDPOINTS,
     Clock,
@@ -77,6 +77,10 @@ def _container_specs(containers: Sequence[Container]) -> tuple[ContainerSpec, ..
     return tuple(_container_spec(one, one.hostname or f"container-{number}") for number, one in enumerate(containers, 1))
 
 
+def _ping_failure(spec: InstanceSpec, container: int) -> str:
+    return ping_failure(spec.endpoint_name, spec.variant_name, spec.instance_id, spec.containers[container].hostname)
+
+
 def _container_spec(container: Container, hostname: str | None) -> ContainerSpec:
     return ContainerSpec(
         image=container.image,
@@ -85,6 +89,14 @@ def _container_spec(container: Container, hostname: str | None) -> ContainerSpec
         additional_model_data=container.additional_model_data,
         environment=container.environment,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Death:
+    """Why an instance is no more, and which of its containers ended first."""
+
+    cause: str
+    container: int = 0
 
 
 class InstanceChanges(TypedDict, total=False):
@@ -166,6 +178,12 @@ class InstanceKeeper:
                 await self._images.check(container.image)
             addresses = await self._engine.start(spec)
         except InsufficientCapacity as error:
+            log.info(
+                "there is no room for an instance, its pools are asked again",
+                endpoint=spec.endpoint_name,
+                variant=spec.variant_name,
+                instance_type=spec.instance_type,
+            )
             changes = InstanceChanges(ended_at_us=self._clock.now_us(), failure_reason=str(error), out_of_capacity=True)
             await self._move(instance.id, InstanceState.FAILED, **changes)
             return None
@@ -188,23 +206,21 @@ class InstanceKeeper:
 
     async def _await_health(self, spec: InstanceSpec, addresses: Sequence[str]) -> str | None:
         """None as soon as /ping answers 200 in all containers, else why it never will."""
-        # AWS: the sentence of the SDK's troubleshooting page; what follows it is ours.
-        sentence = (
-            f"The primary container for production variant {spec.variant_name} did not pass the ping health check. "
-            "Please check CloudWatch logs for this endpoint."
-        )
         deadline = self._clock.monotonic() + spec.startup_timeout_s
         say_at = self._clock.monotonic() + SAY_EVERY_S
+        silent = 0
         while self._clock.monotonic() < deadline:
             if (death := await self._death(spec.instance_id)) is not None:
-                return f"{sentence} {death}"
-            if await self._all_answer(addresses):
+                return f"{_ping_failure(spec, death.container)} {death.cause}"
+            answers = await self._answers(addresses)
+            if all(answers):
                 return None
+            silent = answers.index(False)
             if self._clock.monotonic() >= say_at:
                 say_at += SAY_EVERY_S
                 self._say_waiting(spec, await self._engine.log_tail(spec.instance_id, 1))
             await self._clock.sleep(STARTUP_PING_EVERY_S)
-        return f"{sentence} GET /ping did not answer 200 within {spec.startup_timeout_s} s."
+        return f"{_ping_failure(spec, silent)} GET /ping did not answer 200 within {spec.startup_timeout_s} s."
 
     @staticmethod
     def _say_waiting(spec: InstanceSpec, last_line: tuple[str, ...]) -> None:
@@ -223,24 +239,25 @@ class InstanceKeeper:
         while True:
             await self._clock.sleep(WATCH_EVERY_S)
             if (death := await self._death(instance_id)) is not None:
-                return death
-            if await self._all_answer(addresses):
+                return death.cause
+            if all(await self._answers(addresses)):
                 answered_at = self._clock.monotonic()
             elif self._clock.monotonic() - answered_at >= UNANSWERED_S_MAX:
                 return f"The model server did not answer GET /ping with 200 for {UNANSWERED_S_MAX:.0f} s."
 
-    async def _all_answer(self, addresses: Sequence[str]) -> bool:
-        return all([await self._model_server.ping(address, timeout_s=PING_TIMEOUT_S) for address in addresses])
+    async def _answers(self, addresses: Sequence[str]) -> list[bool]:
+        """Which of the containers answer /ping with 200."""
+        return [await self._model_server.ping(address, timeout_s=PING_TIMEOUT_S) for address in addresses]
 
-    async def _death(self, instance_id: str) -> str | None:
+    async def _death(self, instance_id: str) -> _Death | None:
         for status in await self._engine.observe():
             if status.instance_id == instance_id:
                 if status.exit_code is None:
                     return None
                 if status.exit_code < 0:
-                    return f"The model server was ended by signal {-status.exit_code}."
-                return f"The model server ended with exit code {status.exit_code}."
-        return "The engine does not know the instance any more."
+                    return _Death(f"The model server was ended by signal {-status.exit_code}.", status.ended or 0)
+                return _Death(f"The model server ended with exit code {status.exit_code}.", status.ended or 0)
+        return _Death("The engine does not know the instance any more.")
 
     async def _fail(self, instance_id: str, cause: str) -> None:
         reason = explain_failure(cause, await self._engine.log_tail(instance_id, LOG_LINES))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import quote
 
 FAILURE_REASON_CHARS_MAX = 1024  # AWS: DescribeEndpoint API reference, FailureReason
 _LOG_HEADING = "\nLast lines of the model server's log:\n"
@@ -56,6 +57,36 @@ class Instance:
     on."""
     failure_reason: str | None = None
     revision: int = 0
+
+
+def log_name(endpoint_name: str, variant_name: str, instance_id: str, container: str | None = None) -> str:
+    """The file below the data directory that has what an instance, or one container of its pipeline, has written.
+
+    ``logs/<endpoint>/<variant>/<instance>.log``, as CloudWatch names its group and stream (``<instance>%2F<container>.log``).
+    """
+    name = instance_id if container is None else f"{instance_id}/{container}"
+    return f"logs/{_part(endpoint_name)}/{_part(variant_name)}/{_part(name)}.log"
+
+
+def _part(name: str) -> str:
+    """One path component, whatever the name: names have been validated long before, a path is no place to rely on it."""
+    quoted = quote(name, safe="")
+    return quoted if quoted.strip(".") else quoted.replace(".", "%2E") or "%00"
+
+
+def ping_failure(endpoint_name: str, variant_name: str, instance_id: str, container: str | None = None) -> str:
+    """The sentences for a container that never answered GET /ping; a name for one of a pipeline.
+
+    AWS: "The primary container for production variant AllTraffic did not pass the ping health check. Please check CloudWatch logs
+    for this endpoint." (SageMaker Python SDK, troubleshooting); of a pipeline "The container-2 for production variant AllTraffic
+    did not …" (awslabs/amazon-sagemaker-examples#1072). OURS: what follows, where those logs are here.
+    """
+    which = "primary container" if container is None else container
+    return (
+        f"The {which} for production variant {variant_name} did not pass the ping health check. "
+        "Please check CloudWatch logs for this endpoint. "
+        f"(Here: {log_name(endpoint_name, variant_name, instance_id, container)} in the data directory.)"
+    )
 
 
 def explain_failure(cause: str, log_lines: Sequence[str]) -> str:

@@ -36,12 +36,14 @@ class InstanceSpec:
 class EngineStatus:
     """One instance as the engine sees it: ``addresses`` as ``start`` returned them.
 
-    ``exit_code`` is None while all its containers run, else that of the first that ended (negative: ended by that signal).
+    ``exit_code`` is None while all its containers run, else that of the first that ended (negative: ended by that signal), and
+    ``ended`` is the place of that one among them.
     """
 
     instance_id: str
     addresses: tuple[str, ...]
     exit_code: int | None
+    ended: int | None = None
 
 
 class Engine(Protocol):

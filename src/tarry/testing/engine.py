@@ -11,6 +11,7 @@ class _FakeInstance:
     spec: InstanceSpec
     addresses: tuple[str, ...]
     exit_code: int | None = None
+    ended: int | None = None
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class FakeEngine:
     async def observe(self) -> list[EngineStatus]:
         """See ports.Engine."""
         return [
-            EngineStatus(instance_id=name, addresses=instance.addresses, exit_code=instance.exit_code)
+            EngineStatus(instance_id=name, addresses=instance.addresses, exit_code=instance.exit_code, ended=instance.ended)
             for name, instance in self._instances.items()
         ]
 
@@ -59,9 +60,10 @@ class FakeEngine:
         """See ports.Engine."""
         return tuple(self._logs.get(instance_id, [])[-lines:]) if lines > 0 else ()
 
-    def end(self, instance_id: str, exit_code: int = 1) -> None:
-        """Let an instance die by itself."""
-        self._instances[instance_id].exit_code = exit_code
+    def end(self, instance_id: str, exit_code: int = 1, container: int = 0) -> None:
+        """Let an instance die by itself, with the first container to end."""
+        instance = self._instances[instance_id]
+        instance.exit_code, instance.ended = exit_code, container
 
     def write(self, instance_id: str, line: str) -> None:
         """Add a line to an instance's log."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.control import World
 
 from tarry.control.requests import CreateEndpoint, CreateModel
@@ -72,8 +73,16 @@ async def test_room_is_waited_for_as_long_as_the_variant_says(world: World) -> N
 async def test_the_wait_for_room_ends(world: World) -> None:
     world.engine.capacity |= {GPU: 0, CPU: 0}
     await create(world, pooled(*BOTH, count=1, timeout_s=300))
-    await world.pass_time(310)
+    with capture_logs() as logs:
+        await world.pass_time(100)
+    waits = [line for line in logs if line["event"].startswith("there is no room")]
+    assert {line["instance_type"] for line in waits} == {GPU, CPU}
+    assert len(waits) < 10
+    (message,) = (await world.commands.endpoints.describe("Ep")).waiting_for.values()
+    assert message.startswith(f"0 of 1 instances are in service. There is no capacity for more on {GPU}, {CPU};")
+    await world.pass_time(210)
     assert world.endpoint().status is E.FAILED
+    assert f"None of the instance pools of variant A has room: {GPU}, {CPU}." in (world.endpoint().failure_reason or "")
 
 
 async def test_one_type_without_room_fails_at_once(world: World) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tests.support.control import ROLE, TOPIC, World, a_variant
 
-from tarry.control.requests import CreateEndpoint, UpdateEndpoint
-from tarry.core.catalog import ModelDataSource, TagSet
+from tarry.control.requests import CreateEndpoint, CreateModel, UpdateEndpoint
+from tarry.core.catalog import Container, ModelDataSource, TagSet
 from tarry.core.deployment import Deployment, DeploymentState, DesiredCapacity, Routing
 from tarry.core.endpoint import EndpointStatus
 from tarry.core.errors import Conflict, InProgress, InstanceStartError, StorageFull, TarryError, Throttled
@@ -140,12 +140,33 @@ async def test_what_never_answers_ping_fails_with_the_sentence_and_the_log(world
     reason = endpoint.failure_reason or ""
     assert reason.startswith(
         "The primary container for production variant Blue did not pass the ping health check. "
-        "Please check CloudWatch logs for this endpoint."
+        "Please check CloudWatch logs for this endpoint. "
+        f"(Here: logs/Ep/Blue/{world.engine.started[0].instance_id}.log in the data directory.)"
     )
     assert "ModuleNotFoundError: no module named nope" in reason
     await world.settle()
     assert await world.engine.observe() == []
     assert not world.instances("Pending", "Starting", "InService", "Draining")
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_the_container_of_a_pipeline_that_fails_is_named(world: World, dies: bool) -> None:
+    containers = (Container(image="stub:1"), Container(image="stub:1"), Container(image="stub:1"))
+    await world.commands.models.create(CreateModel(name="m", containers=containers, execution_role_arn=ROLE))
+    await world.model_and_config("c", replace(a_variant("AllTraffic"), startup_timeout_s=60))
+    world.models.unhealthy |= {"http://127.0.0.1:20002"} if not dies else {f"http://127.0.0.1:2000{n}" for n in (1, 2, 3)}
+    await world.commands.endpoints.create(CreateEndpoint(name="Ep", config_name="c"))
+    await world.settle()
+    (row,) = world.instances()
+    if dies:
+        world.engine.end(row.id, exit_code=3, container=1)
+    await world.pass_time(62)
+    # AWS: the sentence as seen in awslabs/amazon-sagemaker-examples#1072
+    assert (world.endpoint().failure_reason or "").startswith(
+        "The container-2 for production variant AllTraffic did not pass the ping health check. "
+        f"Please check CloudWatch logs for this endpoint. (Here: logs/Ep/AllTraffic/{row.id}%2Fcontainer-2.log in the data "
+    )
+    assert ("ended with exit code 3" in (world.endpoint().failure_reason or "")) is dies
 
 
 async def test_a_container_that_ends_before_its_first_ping_fails_at_once(world: World) -> None:

@@ -1,9 +1,10 @@
 """Updates step by step: canary, linear, rolling, and back."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.control import World, a_variant
 
 from tarry.control.requests import CreateEndpoint, UpdateEndpoint
@@ -300,3 +301,38 @@ async def test_deleting_after_a_failed_rollback_stops_everything(world: World) -
     await world.settle()
     assert (world.endpoint().status, world.instances()) == (E.DELETED, [])
     assert all(one.state is not DeploymentState.ACTIVE for one in world.deployments())
+
+
+def told(logs: Sequence[Any], event: str) -> list[Any]:
+    return [line for line in logs if line["event"] == event]
+
+
+async def test_the_log_tells_how_an_update_went(world: World) -> None:
+    await world.in_service("Ep", "c", a_variant(count=2))
+    with capture_logs() as logs:
+        await update(world, CANARY)
+        await world.pass_time(130)
+        await world.commands.endpoints.delete("Ep")
+    moves = [(line["before"], line["after"], line["log_level"]) for line in told(logs, "endpoint")]
+    assert moves == [
+        (E.IN_SERVICE, E.UPDATING, "info"),
+        (E.UPDATING, E.IN_SERVICE, "info"),
+        (E.IN_SERVICE, E.DELETING, "info"),
+    ]
+    begin = told(logs, "endpoint")[0]
+    assert (begin["config_before"], begin["config"]) == ("c", "new")
+    shifts = [(one["before"], one["config"], one["percent"], one["step"]) for one in told(logs, "traffic was shifted")]
+    assert shifts == [("c", "new", 10, "1/2"), ("c", "new", 100, "2/2")]
+
+
+async def test_the_log_warns_of_a_rollback_and_says_why(world: World) -> None:
+    await world.in_service("Ep", "c", a_variant(count=4))
+    await update(world, rolling(rollback_batch=CapacitySize(unit=CapacityUnit.INSTANCE_COUNT, value=1)), count=4)
+    await world.pass_time(62)
+    with capture_logs() as logs:
+        world.alarms.known[ALARM] = AlarmState.ALARM
+        await world.pass_time(10)
+    moves = told(logs, "endpoint")
+    assert [(line["after"], line["log_level"]) for line in moves] == [(E.ROLLING_BACK, "warning"), (E.IN_SERVICE, "warning")]
+    assert all(f'"{ALARM}"' in line["reason"] for line in moves)
+    assert [(one["percent"], one["back"]) for one in told(logs, "traffic was shifted")] == [(25, True)]

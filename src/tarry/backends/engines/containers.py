@@ -25,6 +25,7 @@ from tarry.backends.engines.processes import (
 )
 from tarry.backends.images import PreparedImage
 from tarry.core.errors import InstanceStartError
+from tarry.core.instance import ping_failure
 from tarry.ports import ContainerSpec, InstanceSpec
 
 log = structlog.get_logger(__name__)
@@ -162,13 +163,9 @@ class Containers:
 
 
 def _never_listened(place: Place) -> str:
-    # AWS: the sentence of the SDK's troubleshooting page; what follows it is ours.
-    which = place.container.hostname or "primary"
-    return (
-        f"The {which} container for production variant {place.instance.variant_name} did not pass the ping health check. "
-        "Please check CloudWatch logs for this endpoint. It did not listen on the port that SAGEMAKER_BIND_TO_PORT "
-        f"names within {place.instance.startup_timeout_s} seconds."
-    )
+    spec = place.instance
+    failure = ping_failure(spec.endpoint_name, spec.variant_name, spec.instance_id, place.container.hostname)
+    return f"{failure} It did not listen on the port that SAGEMAKER_BIND_TO_PORT names within {spec.startup_timeout_s} seconds."
 
 
 async def _end_processes(running: Running, grace_s: float) -> None:

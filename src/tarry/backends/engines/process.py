@@ -49,7 +49,7 @@ class ProcessEngine:
         self._model_data = model_data
         self._capacity = capacity or {}
         self._types: dict[str, str] = {}  # of all instances that take room, by id
-        self._logs = InstanceLogs(directory / "logs")
+        self._logs = InstanceLogs(directory)
         self._containers = Containers(ports, self._logs, region)
         self._token = ""
         self._starting: dict[str, asyncio.Task[tuple[str, ...]]] = {}
@@ -102,7 +102,9 @@ class ProcessEngine:
     async def observe(self) -> list[EngineStatus]:
         """See ports.Engine."""
         return [
-            EngineStatus(instance_id=instance_id, addresses=_addresses(running), exit_code=_exit_code(running))
+            EngineStatus(
+                instance_id=instance_id, addresses=_addresses(running), exit_code=_exit_code(running), ended=_ended(running)
+            )
             for instance_id, running in self._running.items()
         ]
 
@@ -201,6 +203,11 @@ def _exit_code(running: Sequence[Running]) -> int | None:
     """None while all containers run."""
     ended = [one.process.returncode for one in running if one.process.returncode is not None]
     return ended[0] if ended else None
+
+
+def _ended(running: Sequence[Running]) -> int | None:
+    """Which container has ended, the first of them."""
+    return next((index for index, one in enumerate(running) if one.process.returncode is not None), None)
 
 
 def _is_cancelled() -> bool:

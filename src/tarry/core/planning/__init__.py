@@ -19,7 +19,7 @@ from tarry.core.planning.actions import (
     StopInstance,
     TestTopics,
 )
-from tarry.core.planning.fleet import BACKOFF_S_MAX, CRASH_WINDOW_S, next_start_us
+from tarry.core.planning.fleet import BACKOFF_S_MAX, CRASH_WINDOW_S, next_start_us, waiting_for
 from tarry.core.planning.plan import DRAIN_MARGIN_S, plan
 from tarry.core.planning.updates import START_FAILURES_MAX
 from tarry.core.planning.view import EndpointView
@@ -49,4 +49,5 @@ __all__ = [
     "TestTopics",
     "next_start_us",
     "plan",
+    "waiting_for",
 ]

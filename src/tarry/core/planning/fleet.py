@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from tarry.core.catalog import InstancePool, Variant
-from tarry.core.deployment import Deployment
+from tarry.core.deployment import DeployedVariant, Deployment
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.planning.actions import Action, DrainInstance, StartInstance, StopInstance
 from tarry.core.planning.view import EndpointView
@@ -85,4 +85,24 @@ def lacks_capacity(variant: Variant, rows: Sequence[Instance], since_us: int, no
     waiting = now_us - since_us < variant.provision_timeout_s * _SECOND_US
     if not refused or waiting or any(pool.instance_type not in tried for pool in variant.types):
         return None
-    return refused[-1].failure_reason or "There is no capacity."
+    reason = refused[-1].failure_reason or "There is no capacity."
+    if len(tried) == 1:
+        return reason
+    types = ", ".join(pool.instance_type for pool in variant.types)
+    return f"{reason} None of the instance pools of variant {variant.name} has room: {types}."
+
+
+def waiting_for(deployment: Deployment, variant: DeployedVariant, instances: Sequence[Instance]) -> str | None:
+    """What a variant lacks at this moment, for people who wait for it; None where all that is desired is InService."""
+    rows = [row for row in instances if row.deployment_id == deployment.id and row.variant_name == variant.variant.name]
+    ready = sum(row.state is InstanceState.IN_SERVICE for row in rows)
+    if ready >= variant.desired_count:
+        return None
+    said = f"{ready} of {variant.desired_count} instances are in service"
+    if starting := [row for row in rows if row.state in NOT_YET]:
+        return f"{said}, {len(starting)} are starting (image and model data, then GET /ping)."
+    refused = {row.instance_type for row in rows if row.out_of_capacity}
+    if refused:
+        types = ", ".join(pool.instance_type for pool in variant.variant.types if pool.instance_type in refused)
+        return f"{said}. There is no capacity for more on {types}; it is asked for again every {CAPACITY_RETRY_S} s."
+    return f"{said}."

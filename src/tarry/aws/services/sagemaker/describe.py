@@ -36,7 +36,11 @@ def _active_variants(described: EndpointDescription) -> list[Mapping[str, Any]] 
         return None
     status = _active_status(described)
     shown: list[Mapping[str, Any]] = [
-        given(**_variant(described, active, variant), VariantStatus=status) for variant in active.variants
+        given(
+            **_variant(described, active, variant),
+            VariantStatus=None if status is None else [_with_message(described, active, variant, status)],
+        )
+        for variant in active.variants
     ]
     mixed = described.mixed
     if mixed is not None:  # a rollback that failed: what serves comes from two configurations
@@ -44,12 +48,21 @@ def _active_variants(described: EndpointDescription) -> list[Mapping[str, Any]] 
     return shown
 
 
-def _active_status(described: EndpointDescription) -> list[Mapping[str, Any]] | None:
+def _active_status(described: EndpointDescription) -> Mapping[str, Any] | None:
     endpoint = described.endpoint
     if endpoint.status is EndpointStatus.DELETING:
-        return [{"Status": "Deleting", "StartTime": moment(endpoint.modified_at_us)}]
+        return {"Status": "Deleting", "StartTime": moment(endpoint.modified_at_us)}
     rescaling = endpoint.status in {EndpointStatus.UPDATING, EndpointStatus.ROLLING_BACK} and described.pending is None
-    return [{"Status": "Updating", "StartTime": moment(endpoint.modified_at_us)}] if rescaling else None
+    return {"Status": "Updating", "StartTime": moment(endpoint.modified_at_us)} if rescaling else None
+
+
+def _with_message(
+    described: EndpointDescription, deployment: Deployment, variant: DeployedVariant, status: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """While instances are being started: what is waited for."""
+    if status["Status"] not in {"Creating", "Updating", "ActivatingTraffic"}:
+        return status
+    return {**status, **given(StatusMessage=described.waiting_for.get((deployment.id, variant.variant.name)))}
 
 
 def _pending(described: EndpointDescription) -> Mapping[str, Any] | None:
@@ -57,13 +70,13 @@ def _pending(described: EndpointDescription) -> Mapping[str, Any] | None:
     pending = described.pending
     if pending is None:
         return None
-    status = [_pending_status(pending, described.now_us)]
+    status = _pending_status(pending, described.now_us)
     variants = [
         given(
             **_variant(described, pending, variant),
             InstanceType=variant.variant.instance_type,
             AcceleratorType=variant.variant.described_back.get("AcceleratorType"),
-            VariantStatus=status,
+            VariantStatus=[_with_message(described, pending, variant, status)],
         )
         for variant in pending.variants
     ]

@@ -354,7 +354,7 @@ async def test_a_step_without_a_size_is_refused(door: Door, traffic: dict[str, A
 async def test_an_alarm_without_a_name_is_refused(door: Door) -> None:
     await door.endpoint()
     await door.world.settle()
-    config = {"AutoRollbackConfiguration": {"Alarms": [{}]}}
+    config: dict[str, Any] = {"AutoRollbackConfiguration": {"Alarms": [{}]}}
     with pytest.raises(InvalidRequest, match="must have an AlarmName"):
         await door("UpdateEndpoint", EndpointName="Ep", EndpointConfigName="c", DeploymentConfig=config)
 
@@ -414,6 +414,23 @@ async def test_weights_at_the_limit_are_described_as_numbers(door: Door) -> None
     await door.world.settle()
     described = await door("DescribeEndpoint", EndpointName="Ep")
     assert [one["CurrentWeight"] for one in described["ProductionVariants"]] == [0.0, WEIGHT_MAX]
+
+
+async def test_what_is_waited_for_is_told(door: Door) -> None:
+    door.world.models.unhealthy |= {"http://127.0.0.1:20001", "http://127.0.0.1:20002"}
+    await door.endpoint()
+    await door.world.settle()
+    described = await door("DescribeEndpoint", EndpointName="Ep")
+    (pending,) = described["PendingDeploymentSummary"]["ProductionVariants"]
+    told = "instances are in service, 1 are starting (image and model data, then GET /ping)."
+    assert pending["VariantStatus"][0]["StatusMessage"] == f"0 of 1 {told}"
+    door.world.models.unhealthy.discard("http://127.0.0.1:20001")
+    await door.world.pass_time(2)
+    wanted = [{"VariantName": "variant1", "DesiredInstanceCount": 2}]
+    await door("UpdateEndpointWeightsAndCapacities", EndpointName="Ep", DesiredWeightsAndCapacities=wanted)
+    await door.world.settle()
+    (active,) = (await door("DescribeEndpoint", EndpointName="Ep"))["ProductionVariants"]
+    assert active["VariantStatus"][0]["StatusMessage"] == f"1 of 2 {told}"
 
 
 async def test_deployed_images_are_those_that_run(door: Door) -> None:
