@@ -224,7 +224,7 @@ STARTS_WITH: dict[str, tuple[str, dict[str, Any], str]] = {
         },
         "A DeploymentConfig has a BlueGreenUpdatePolicy or a RollingUpdatePolicy",
     ),
-    "a token that is none": ("list_models", {"NextToken": "no-such-token"}, ""),
+    "a token that is none": ("list_models", {"NextToken": "no-such-token"}, "The token of the next page was not given out by"),
     "a tag of AWS's own": (
         "add_tags",
         {"ResourceArn": f"{ARN}:model/mine", "Tags": [{"Key": "aws:x", "Value": "y"}]},

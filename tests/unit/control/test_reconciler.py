@@ -335,6 +335,28 @@ async def test_scaling_out_and_in(world: World) -> None:
     assert len(world.engine.stopped) == 2
 
 
+async def test_what_was_before_is_forgotten_when_a_change_of_capacities_has_ended(world: World) -> None:
+    await world.in_service()
+    await _rescale(world, 2)
+    assert world.deployments()[0].capacities_before
+    await world.settle()
+    assert (world.endpoint().status, world.deployments()[0].capacities_before) == (E.IN_SERVICE, ())
+
+
+async def test_a_drain_waits_for_the_longest_of_several_invocations(world: World) -> None:
+    await world.in_service("Ep", "c", a_variant(count=2))
+    for row in world.instances("InService"):
+        for timeout_s in (3600, 60):
+            work = _working(world, row)
+            record = world.store.records[work]
+            world.store.records[work] = replace(record, invocation=replace(record.invocation, timeout_s=timeout_s))
+    await _rescale(world, 1)
+    await world.pass_time(600, 30)
+    assert (len(world.instances("Draining")), world.engine.stopped) == (1, [])
+    await world.pass_time(3600, 300)
+    assert len(world.engine.stopped) == 1
+
+
 async def test_down_to_none_and_up_again(world: World) -> None:
     await world.in_service()
     await _rescale(world, 0)

@@ -336,3 +336,33 @@ async def test_the_log_warns_of_a_rollback_and_says_why(world: World) -> None:
     assert [(line["after"], line["log_level"]) for line in moves] == [(E.ROLLING_BACK, "warning"), (E.IN_SERVICE, "warning")]
     assert all(f'"{ALARM}"' in line["reason"] for line in moves)
     assert [(one["percent"], one["back"]) for one in told(logs, "traffic was shifted")] == [(25, True)]
+
+
+@pytest.mark.parametrize("config", [CANARY, LINEAR, AT_ONCE, rolling()])
+async def test_a_new_fleet_that_fails_after_it_got_work_is_taken_back(world: World, config: DeploymentConfig) -> None:
+    await world.in_service("Ep", "c", a_variant(count=2))
+    await update(world, config)
+    names = {deployment.id: deployment.config.name for deployment in world.deployments()}
+    assert (await split(world))["new"] > 0
+    world.engine.failures.append(InstanceStartError("no memory"))
+    world.engine.end(next(row.id for row in world.instances("InService") if names[row.deployment_id] == "new"))
+    await world.pass_time(30)
+    endpoint = world.endpoint()
+    assert (endpoint.status, endpoint.config_name, endpoint.failure_reason) == (E.IN_SERVICE, "c", "no memory")
+    assert (await split(world), fleet(world)) == ({"c": 100}, {"c": 2})
+
+
+async def test_steps_are_reckoned_by_the_largest_variant(world: World) -> None:
+    await world.in_service()
+    await world.model_and_config("new", a_variant("A", count=1), a_variant("B", count=4))
+    await world.commands.endpoints.update(UpdateEndpoint(name="Ep", config_name="new", deployment_config=rolling()))
+    assert world.deployments()[-1].rollout.instances == 4
+
+
+async def test_an_update_without_a_configuration_leaves_the_last_one_described(world: World) -> None:
+    # AWS: "The most recent deployment configuration for the endpoint." OURS: the last one that was given.
+    await world.in_service()
+    await update(world, CANARY, count=1)
+    await world.pass_time(130)
+    await update(world, None, name="third")
+    assert (world.endpoint().status, world.endpoint().deployment_config) == (E.IN_SERVICE, CANARY)

@@ -29,6 +29,15 @@ from tarry.core.planning import (
     next_start_us,
     plan,
 )
+from tarry.core.rollout import (
+    BlueGreenPolicy,
+    CapacitySize,
+    CapacityUnit,
+    DeploymentConfig,
+    RollingPolicy,
+    Rollout,
+    TrafficRouting,
+)
 
 NOW_US = 10_000_000_000
 S = InstanceState
@@ -68,6 +77,13 @@ TOLD = a_deployment("d1", success_topic=TOPIC)
 ACTIVE = a_deployment("d1", state=D.ACTIVE)
 OLD = a_deployment("d0", state=D.DRAINING)
 TWO = a_deployment("d1", a_variant("A", count=2), a_variant("B", weight=3.0), state=D.ACTIVE)
+STEP = CapacitySize(unit=CapacityUnit.CAPACITY_PERCENT, value=10)
+CANARY = DeploymentConfig(blue_green=BlueGreenPolicy(routing=TrafficRouting.CANARY, wait_s=60, step=STEP))
+WATCHED = Rollout(config=CANARY, instances=2, steps_taken=1, stepped_at_us=NOW_US - 61_000_000)
+QUARTER = CapacitySize(unit=CapacityUnit.CAPACITY_PERCENT, value=25)
+ROLLING = Rollout(config=DeploymentConfig(rolling=RollingPolicy(batch=QUARTER, wait_s=60)), instances=3)
+SHIFTING = a_deployment("d2", a_variant(count=2), generation=2, state=D.SHIFTING, rollout=WATCHED)
+A_TENTH = Routing(id="e", shares=split_buckets({("d2", "A"): 0.1, ("d1", "A"): 0.9}))
 ALL_TO_A = routed(("A", 1.0))
 
 CASES = {
@@ -124,6 +140,41 @@ CASES = {
             busy={"o": 900},
         ),
         (StopInstance("o"),),
+    ),
+    "a drain lasts as long as its longest invocation may, and the margin": (
+        view(
+            ACTIVE,
+            row("o", S.DRAINING, draining_at_us=NOW_US - (DRAIN_MARGIN_S + 1) * 1_000_000),
+            row("i"),
+            routing=ALL_TO_A,
+            busy={"o": 900},
+        ),
+        (),
+    ),
+    "a rollout goes no further while its fleet is not complete": (
+        view(ACTIVE, SHIFTING, row("i"), row("n", of="d2"), row("m", S.STARTING, of="d2"), status=E.UPDATING, routing=A_TENTH),
+        (),
+    ),
+    "a batch of less than an instance is one": (
+        view(
+            replace(ACTIVE, variants=(replace(ACTIVE.variants[0], desired_count=3),)),
+            a_deployment("d2", a_variant(count=3), generation=2, rollout=ROLLING),
+            row("i"),
+            row("j"),
+            row("k"),
+            status=E.UPDATING,
+            routing=ALL_TO_A,
+        ),
+        (StartInstance("d2", "A", "ml.m5.xlarge"),),
+    ),
+    "failures before a change of capacities do not count against it": (
+        view(
+            ACTIVE,
+            *(row(f"f{n}", S.FAILED, ended_at_us=NOW_US - 200_000_000) for n in range(3)),
+            routing=Routing(id="e"),
+            endpoint=an_endpoint(E.UPDATING, modified_at_us=NOW_US - 100_000_000),
+        ),
+        (StartInstance("d1", "A", "ml.m5.xlarge"),),
     ),
     "an old deployment without instances is over": (view(OLD, ACTIVE, row("i"), routing=ALL_TO_A), (StopDeployment("d0"),)),
     "all in order": (view(ACTIVE, row("i"), routing=ALL_TO_A), ()),

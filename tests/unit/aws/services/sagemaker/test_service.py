@@ -11,7 +11,8 @@ from tests.support.control import ROLE, TOPIC, World
 from tarry.aws.call import Call, Reply, Service
 from tarry.aws.services.sagemaker import sagemaker_service
 from tarry.core.catalog import WEIGHT_MAX, ModelDataSource
-from tarry.core.errors import InvalidRequest
+from tarry.core.endpoint import EndpointStatus
+from tarry.core.errors import InstanceStartError, InvalidRequest
 from tarry.ports import AlarmState
 
 SPEC = botocore.session.get_session().get_service_model("sagemaker")
@@ -414,6 +415,48 @@ async def test_weights_at_the_limit_are_described_as_numbers(door: Door) -> None
     await door.world.settle()
     described = await door("DescribeEndpoint", EndpointName="Ep")
     assert [one["CurrentWeight"] for one in described["ProductionVariants"]] == [0.0, WEIGHT_MAX]
+
+
+def statuses(variants: list[Mapping[str, Any]]) -> list[str | None]:
+    return [one["VariantStatus"][0]["Status"] if "VariantStatus" in one else None for one in variants]
+
+
+async def test_a_rollback_and_what_is_left_when_it_fails_are_described(door: Door) -> None:
+    world = door.world
+    world.alarms.known["errors"] = AlarmState.OK
+    await door.model()
+    variant = {**VARIANT, "InitialInstanceCount": 2}
+    for name in ("c", "new"):
+        await door("CreateEndpointConfig", EndpointConfigName=name, ProductionVariants=[variant], AsyncInferenceConfig=ASYNC)
+    await door("CreateEndpoint", EndpointName="Ep", EndpointConfigName="c")
+    await world.settle()
+    half = {"Type": "INSTANCE_COUNT", "Value": 1}
+    rolling = {"MaximumBatchSize": half, "WaitIntervalInSeconds": 60, "RollbackMaximumBatchSize": half}
+    config = {"RollingUpdatePolicy": rolling, "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]}}
+    await door("UpdateEndpoint", EndpointName="Ep", EndpointConfigName="new", DeploymentConfig=config)
+    await world.settle()
+    await world.pass_time(62)
+    world.engine.failures += [InstanceStartError("no room")] * 4
+    world.alarms.known["errors"] = AlarmState.ALARM
+    await world.until(lambda: world.endpoint().status is EndpointStatus.ROLLING_BACK)
+    back = await door("DescribeEndpoint", EndpointName="Ep")
+    assert statuses(back["PendingDeploymentSummary"]["ProductionVariants"]) == ["Deleting"]
+    assert statuses(back["ProductionVariants"]) == [None]
+
+    await world.until(lambda: world.endpoint().status is EndpointStatus.UPDATE_ROLLBACK_FAILED)
+    mixed = await door("DescribeEndpoint", EndpointName="Ep")
+    assert (mixed["EndpointStatus"], mixed["EndpointConfigName"]) == ("UpdateRollbackFailed", "c")
+    assert "PendingDeploymentSummary" not in mixed
+    old, new = mixed["ProductionVariants"]
+    assert old["VariantName"] == new["VariantName"] == "variant1"
+    assert (old["CurrentInstanceCount"], new["CurrentInstanceCount"]) == (1, 1)  # it had come half of the way back
+    assert (old["CurrentWeight"], new["CurrentWeight"]) == (0.5, 0.5)
+
+    await door("DeleteEndpoint", EndpointName="Ep")
+    deleting = await door("DescribeEndpoint", EndpointName="Ep")
+    assert deleting["EndpointStatus"] == "Deleting"
+    assert statuses(deleting["ProductionVariants"])[0] == "Deleting"
+    await world.settle()
 
 
 async def test_what_is_waited_for_is_told(door: Door) -> None:
