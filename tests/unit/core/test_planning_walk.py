@@ -5,6 +5,7 @@ are at work. At the end the world is healthy for long enough, and the endpoint h
 """
 
 from dataclasses import replace
+from typing import assert_never
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from tests.support.control import TOPIC, a_deployment, a_variant, an_endpoint
 from tarry.core import deployment as deployments
 from tarry.core import endpoint as endpoints
 from tarry.core import instance as instances
-from tarry.core.deployment import Deployment, DeploymentState, Routing
+from tarry.core.deployment import Deployment, DeploymentState, DesiredCapacity, Routing, with_capacities
 from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.instance import ENDED, Instance, InstanceState
 from tarry.core.planning import (
@@ -26,12 +27,25 @@ from tarry.core.planning import (
     FailDeployment,
     FinishDeletion,
     ForgetInstance,
+    HaltRollback,
+    RevertCapacities,
+    RollBack,
     Route,
+    Shift,
     StartInstance,
     StopDeployment,
     StopInstance,
     TestTopics,
     plan,
+)
+from tarry.core.rollout import (
+    BlueGreenPolicy,
+    CapacitySize,
+    CapacityUnit,
+    DeploymentConfig,
+    RollingPolicy,
+    Rollout,
+    TrafficRouting,
 )
 
 S, D, E = InstanceState, DeploymentState, EndpointStatus
@@ -50,6 +64,23 @@ EVENTS = (
     "delete",
     "restart",
     "time passes",
+    "alarm",
+    "alarms unread",
+)
+ALARM = "errors"
+HALF = CapacitySize(unit=CapacityUnit.CAPACITY_PERCENT, value=50)
+ONE = CapacitySize(unit=CapacityUnit.INSTANCE_COUNT, value=1)
+WAYS = (
+    DeploymentConfig(),
+    *(
+        DeploymentConfig(
+            blue_green=BlueGreenPolicy(routing=routing, wait_s=20, step=HALF, termination_wait_s=30, execution_s_max=600),
+            alarms=(ALARM,),
+        )
+        for routing in TrafficRouting
+    ),
+    DeploymentConfig(rolling=RollingPolicy(batch=ONE, wait_s=20), alarms=(ALARM,)),
+    DeploymentConfig(rolling=RollingPolicy(batch=ONE, wait_s=0, rollback_batch=ONE), alarms=(ALARM,)),
 )
 
 
@@ -67,6 +98,8 @@ class SmallWorld:
         self.testing: set[str] = set()
         self.now_us = 1_000_000_000
         self.count = 0
+        self.ringing = False
+        self.unread = False
 
     @staticmethod
     def _new_deployment(generation: int, counts: list[int]) -> Deployment:
@@ -85,6 +118,8 @@ class SmallWorld:
             now_us=self.now_us,
             attended=frozenset(self.attended),
             busy=dict.fromkeys(self.busy & draining, 900),
+            ringing=frozenset({ALARM} if self.ringing else ()),
+            unread_alarms=frozenset({ALARM} if self.unread else ()),
             unfinished=False,
         )
 
@@ -103,7 +138,7 @@ class SmallWorld:
                 self.count += 1
                 new = f"i{self.count}"
                 deployment = self.deployments[action.deployment_id]
-                assert deployment.state in (D.STARTING, D.ACTIVE)
+                assert deployment.state in deployments.SERVING
                 self.instances[new] = Instance(
                     id=new,
                     endpoint_id="e",
@@ -133,16 +168,46 @@ class SmallWorld:
             case Activate():
                 assert self.endpoint.status in (E.CREATING, E.UPDATING)
                 for it in list(self.deployments.values()):
-                    if it.state is D.ACTIVE:
+                    if it.state in (D.ACTIVE, D.ROLLBACK_FAILED):
                         self.step(it.id, D.DRAINING)
                 self.step(action.deployment_id, D.ACTIVE)
                 self.become(E.IN_SERVICE, active_deployment_id=action.deployment_id, failure_reason=None)
                 self.route(action.shares)
             case FailDeployment():
                 self.step(action.deployment_id, D.FAILED)
-                failed = E.FAILED if self.endpoint.status is E.CREATING else E.IN_SERVICE
-                self.become(failed, failure_reason=action.reason)
+                mixed = any(it.state is D.ROLLBACK_FAILED for it in self.deployments.values())
+                before = E.UPDATE_ROLLBACK_FAILED if mixed else E.IN_SERVICE
+                self.become(E.FAILED if self.endpoint.status is E.CREATING else before, failure_reason=action.reason)
+                if action.shares is not None:
+                    self.route(action.shares)
+            case Shift():
+                moved = self.deployments[action.deployment_id]
+                steps = (action.rollout.steps_taken, action.rollout.back_steps_taken)
+                assert sum(steps) == moved.rollout.steps_taken + moved.rollout.back_steps_taken + 1
+                if moved.state is D.STARTING:
+                    self.step(moved.id, D.SHIFTING)
+                assert not (self.unread and moved.state is D.SHIFTING and moved.rollout.config.alarms)
+                self.deployments[moved.id] = replace(self.deployments[moved.id], rollout=action.rollout)
+                self.route(action.shares)
+            case RollBack():
+                self.step(action.deployment_id, D.ROLLING_BACK)
+                back = replace(self.deployments[action.deployment_id], rollout=action.rollout, failure_reason=action.reason)
+                self.deployments[back.id] = back
+                self.become(E.ROLLING_BACK, failure_reason=action.reason)
+            case HaltRollback():
+                self.step(action.deployment_id, D.ROLLBACK_FAILED)
+                kept = replace(self.deployments[action.deployment_id], failure_reason=None)
+                self.deployments[kept.id] = kept
+                self.become(E.UPDATE_ROLLBACK_FAILED, failure_reason=action.reason)
+            case RevertCapacities():
+                active = self.deployments[action.deployment_id]
+                assert active.capacities_before
+                reverted = replace(with_capacities(active, active.capacities_before), capacities_before=())
+                self.deployments[active.id] = reverted
+                self.become(E.ROLLING_BACK, failure_reason=action.reason)
             case EndUpdate():
+                for it in list(self.deployments.values()):
+                    self.deployments[it.id] = replace(it, capacities_before=())
                 self.become(E.IN_SERVICE, failure_reason=action.failure_reason)
             case StopDeployment():
                 self.step(action.deployment_id, D.STOPPED)
@@ -151,6 +216,8 @@ class SmallWorld:
                 assert all(row.state in ENDED for row in self.instances.values())
                 self.become(E.DELETED)
                 self.deployments, self.instances = {}, {}
+            case _:
+                assert_never(action)
 
     def route(self, shares: tuple[deployments.Share, ...]) -> None:
         self.routing = Routing(id="e", shares=shares)
@@ -174,7 +241,7 @@ class SmallWorld:
 
     # --------------------------------------------------------------------------------------------------------- events
 
-    def happen(self, event: str, pick: int) -> None:  # noqa: C901
+    def happen(self, event: str, pick: int) -> None:  # noqa: C901, PLR0912 - one case an event
         ids = sorted(self.attended - self.stopping)
         rows = [self.instances[it] for it in ids if it in self.instances]
         chosen = rows[pick % len(rows)] if rows else None
@@ -194,18 +261,24 @@ class SmallWorld:
             self.busy = set(sorted(self.busy)[1:])
         elif event == "stops end":
             self.end_stops()
-        elif event == "update" and self.endpoint.status is E.IN_SERVICE:
-            made = self._new_deployment(len(self.deployments) + 1, [pick % 3, pick // 3 % 3])
-            self.deployments[made.id] = made
+        elif event == "update" and self.endpoint.status in endpoints.MAY_UPDATE:
+            counts = [pick % 3, pick // 3 % 3]
+            made = self._new_deployment(len(self.deployments) + 1, counts)
+            rollout = Rollout(config=WAYS[pick // 2 % len(WAYS)], instances=max(counts))
+            self.deployments[made.id] = replace(made, rollout=rollout, created_at_us=self.now_us)
             self.become(E.UPDATING, failure_reason=None)
         elif event == "rescale" and self.endpoint.status is E.IN_SERVICE:
             self.rescale([pick % 4, pick // 4 % 4])
-        elif event == "delete" and self.endpoint.status in (E.IN_SERVICE, E.FAILED) and pick % 4 == 0:
+        elif event == "delete" and self.endpoint.status in (E.IN_SERVICE, E.FAILED, E.UPDATE_ROLLBACK_FAILED) and pick % 4 == 0:
             self.become(E.DELETING)
         elif event == "restart":
             self.attended, self.stopping, self.busy, self.testing = set(), set(), set(), set()
         elif event == "time passes":
             self.now_us += pick * 10_000_000
+        elif event == "alarm":
+            self.ringing = not self.ringing
+        elif event == "alarms unread":
+            self.unread = not self.unread
 
     def end_topic_test(self, id: str, passed: bool) -> None:
         self.testing.discard(id)
@@ -225,13 +298,17 @@ class SmallWorld:
     def rescale(self, counts: list[int]) -> None:
         active = next(it for it in self.deployments.values() if it.state is D.ACTIVE)
         wanted = zip(active.variants, counts, strict=True)
+        before = tuple(DesiredCapacity.of(variant) for variant in active.variants)
         variants = tuple(replace(variant, desired_count=count) for variant, count in wanted)
         tests = active.topics_tests_wanted + 1
-        self.deployments[active.id] = replace(active, variants=variants, topics_tests_wanted=tests, failure_reason=None)
+        self.deployments[active.id] = replace(
+            active, variants=variants, topics_tests_wanted=tests, failure_reason=None, capacities_before=before
+        )
         self.become(E.UPDATING, failure_reason=None)
 
     def be_healthy(self) -> None:
         """Everything that was begun succeeds, all work ends, and time passes, until the plan is empty."""
+        self.ringing = self.unread = False
         for _ in range(60):
             self.now_us += 61_000_000
             acted = self.plan_and_act()
@@ -263,6 +340,10 @@ def test_desired_is_reached_whatever_happened_before(events: list[tuple[str, int
 
     live = [row for row in world.instances.values() if row.state not in ENDED]
     active = [it for it in world.deployments.values() if it.state is D.ACTIVE]
+    if world.endpoint.status is E.UPDATE_ROLLBACK_FAILED:
+        states = sorted(it.state for it in world.deployments.values() if it.state is not D.STOPPED)
+        assert states == [D.ACTIVE, D.ROLLBACK_FAILED]
+        return
     if world.endpoint.status is not E.IN_SERVICE:
         assert world.endpoint.status in (E.FAILED, E.DELETED)
         assert not live
