@@ -1,23 +1,28 @@
 """What a key may do, in IAM's policy language: statements that allow or deny actions on resources.
 
 A deny beats every allow, and what nothing allows is denied. AWS: "Policy evaluation logic" and "IAM JSON policy elements
-reference" in the IAM user guide. OURS: conditions and principals are refused when a policy is given, since a policy that is not
-understood must not be half obeyed.
+reference" in the IAM user guide. OURS: conditions, principals, policy variables and elements that are given twice are refused
+when a policy is given, since a policy that is not understood must not be half obeyed: a deny that means nothing is open.
 """
 
-import fnmatch
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
-from functools import lru_cache
 from typing import Any
 
 from tarry.core.errors import InvalidRequest
+from tarry.core.wildcards import Wildcards
 
 DOCUMENT_CHARS_MAX = 6144  # AWS: of a managed policy (IAM user guide, quotas)
 VERSIONS = ("2012-10-17", "2008-10-17")
+RESOURCE_CHARS_MAX = 2048
+"""OURS: no ARN here is longer (an object's key has at most 1024 bytes), so nothing allows what is, and it is not compared."""
+# OURS: names of SageMaker and of keys are unique without case here, and AWS lower-cases the name in a SageMaker ARN; IAM compares
+# with case. A deny of endpoint/MyEndpoint has to hit the one endpoint that can be meant.
+_WITHOUT_CASE = re.compile(r"arn:[^:]*:(sagemaker:|tarry:[^:]*:[^:]*:access-key/)")
+_ARN = re.compile(r"arn(:[^:]*){4}:.+", re.DOTALL)
 _ELEMENTS = frozenset({"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource"})
 
 
@@ -39,12 +44,6 @@ class Statement:
     resources: tuple[str, ...]
     except_resources: bool = False
 
-    def covers(self, action: str, resource: str) -> bool:
-        """Whether it speaks of this action on this resource. Actions are compared without case."""
-        named = any(_matches(pattern.lower(), action.lower()) for pattern in self.actions)
-        meant = any(_matches(pattern, resource) for pattern in self.resources)
-        return named != self.except_actions and meant != self.except_resources
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
@@ -52,13 +51,38 @@ class Policy:
 
     document: str
     statements: tuple[Statement, ...]
+    _actions: Wildcards = field(init=False, repr=False, compare=False)
+    _resources: Wildcards = field(init=False, repr=False, compare=False)
+    _resources_in_lower_case: Wildcards = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        resources = [statement.resources for statement in self.statements]
+        object.__setattr__(self, "_actions", Wildcards(_lower(statement.actions) for statement in self.statements))
+        object.__setattr__(self, "_resources", Wildcards(resources))
+        object.__setattr__(self, "_resources_in_lower_case", Wildcards(_lower(patterns) for patterns in resources))
 
     def judge(self, action: str, resource: str) -> Verdict:
-        """What it says of an action (``s3:GetObject``) on a resource (an ARN, or ``*``)."""
-        covering = [statement for statement in self.statements if statement.covers(action, resource)]
+        """What it says of an action (``s3:GetObject``) on a resource (an ARN, or ``*``).
+
+        Actions are compared without case, resources as their kind is.
+        """
+        if len(resource) > RESOURCE_CHARS_MAX:
+            return Verdict.NOT_ALLOWED
+        named = self._actions.match(action.lower())
+        any_case = _WITHOUT_CASE.match(resource) is not None
+        meant = self._resources_in_lower_case.match(resource.lower()) if any_case else self._resources.match(resource)
+        covering = [
+            statement
+            for number, statement in enumerate(self.statements)
+            if (number in named) != statement.except_actions and (number in meant) != statement.except_resources
+        ]
         if any(not statement.allows for statement in covering):
             return Verdict.DENIED
         return Verdict.ALLOWED if covering else Verdict.NOT_ALLOWED
+
+
+def _lower(patterns: Iterable[str]) -> list[str]:
+    return [pattern.lower() for pattern in patterns]
 
 
 def read_policy(document: str) -> Policy:
@@ -66,7 +90,7 @@ def read_policy(document: str) -> Policy:
     if len(document) > DOCUMENT_CHARS_MAX:
         raise InvalidRequest(f"A policy has at most {DOCUMENT_CHARS_MAX} characters, got {len(document)}.")
     try:
-        policy = json.loads(document)
+        policy = json.loads(document, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"Expected a policy as a JSON object, got text that is not JSON: {error}.") from None
     if not isinstance(policy, dict):
@@ -83,6 +107,23 @@ def read_policy(document: str) -> Policy:
     return Policy(document=document, statements=tuple(_statement(one, number) for number, one in enumerate(statements, 1)))
 
 
+def kept_policy(document: str) -> Policy:
+    """A policy that was accepted once. If it would be refused today it allows nothing, until its key is given another."""
+    try:
+        return read_policy(document)
+    except InvalidRequest:
+        return Policy(document=document, statements=())
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    read: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in read:
+            raise InvalidRequest(f"A policy has the element {name!r} twice in one object; only one of them would be obeyed.")
+        read[name] = value
+    return read
+
+
 def _statement(given: Any, number: int) -> Statement:
     if not isinstance(given, dict):
         raise InvalidRequest(f"Statement {number} must be an object, got {_kind(given)}.")
@@ -97,6 +138,8 @@ def _statement(given: Any, number: int) -> Statement:
     for action in actions:
         if action != "*" and not re.fullmatch(r"[a-zA-Z0-9-]+:[a-zA-Z0-9*?]+", action):
             raise InvalidRequest(f"An action is written service:Name, such as s3:GetObject; statement {number} has {action!r}.")
+    for resource in resources:
+        _check_resource(resource, number)
     return Statement(
         allows=given["Effect"] == "Allow",
         actions=actions,
@@ -118,14 +161,17 @@ def _patterns(given: Mapping[str, Any], name: str, number: int) -> tuple[tuple[s
     return tuple(patterns), present[0] != name
 
 
-@lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    # fnmatch's translation never backtracks over a star that has found its place: no pattern is slow. Brackets mean nothing here.
-    return re.compile(fnmatch.translate(pattern.replace("[", "[[]")))
-
-
-def _matches(pattern: str, text: str) -> bool:
-    return _compiled(pattern).match(text) is not None
+def _check_resource(resource: str, number: int) -> None:
+    if "${" in resource:
+        raise InvalidRequest(
+            f"Policy variables such as ${{aws:username}} are not supported here; statement {number} has {resource!r}. Write the "
+            "name itself."
+        )
+    # AWS: "must be in ARN format or "*"". OURS: fewer than six fields are refused, not filled up.
+    if resource != "*" and not _ARN.fullmatch(resource):
+        raise InvalidRequest(
+            f"A resource is * or an ARN with six fields, such as arn:aws:s3:::bucket/*; statement {number} has {resource!r}."
+        )
 
 
 def _kind(value: Any) -> str:

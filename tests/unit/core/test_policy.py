@@ -1,15 +1,12 @@
 """IAM's policy language: what allows, what denies, and what is no policy."""
 
 import json
-from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tarry.core.errors import InvalidRequest
-from tarry.core.policy import DOCUMENT_CHARS_MAX, Verdict, _matches, read_policy
+from tarry.core.policy import DOCUMENT_CHARS_MAX, Verdict, kept_policy, read_policy
 
 ALLOWED, NOT_ALLOWED, DENIED = Verdict.ALLOWED, Verdict.NOT_ALLOWED, Verdict.DENIED
 OBJECT = "arn:aws:s3:::bucket/a/b.csv"
@@ -74,6 +71,16 @@ def test_what_a_policy_says(statement: Any, verdict: Verdict) -> None:
         (json.dumps({"Statement": allow(Action=7)}), "got a number"),
         (json.dumps({"Statement": allow(Resource=["", "x"])}), "must be a text or a list of some"),
         (json.dumps({"Statement": allow(Action="GetObject")}), "such as s3:GetObject"),
+        (json.dumps({"Statement": allow(Resource="bucket/*")}), "an ARN with six fields"),
+        (json.dumps({"Statement": allow(Resource=["*", "**"])}), "an ARN with six fields"),
+        (json.dumps({"Statement": allow(Resource="arn:aws:s3:*")}), "an ARN with six fields"),
+        (json.dumps({"Statement": allow(Resource="arn:aws:s3:::")}), "an ARN with six fields"),
+        (json.dumps({"Statement": {"Effect": "Deny", "Action": "*", "NotResource": "mine"}}), "an ARN with six fields"),
+        (json.dumps({"Statement": allow(Resource="arn:aws:s3:::${aws:username}/*")}), "Policy variables"),
+        (json.dumps({"Statement": allow(Resource="arn:aws:s3:::b/${*}")}), "Policy variables"),
+        (json.dumps({"Statement": allow(Action="s3:${aws:username}")}), "such as s3:GetObject"),
+        ('{"Statement": {"Effect": "Deny", "Effect": "Allow", "Action": "*", "Resource": "*"}}', "element 'Effect' twice"),
+        ('{"Statement": [], "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}', "element 'Statement' twice"),
         (" " * (DOCUMENT_CHARS_MAX + 1), "at most 6144 characters"),
     ],
 )
@@ -82,10 +89,39 @@ def test_what_is_no_policy_is_refused(document: str, words: str) -> None:
         read_policy(document)
 
 
-@given(st.text("ab*?", max_size=8), st.text("ab/", max_size=8))
-def test_patterns_are_those_of_the_shell_without_brackets(pattern: str, text: str) -> None:
-    assert _matches(pattern, text) == fnmatchcase(text, pattern)
+ENDPOINT = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/myendpoint"
+KEY = "arn:aws:tarry:us-east-1:123456789012:access-key/First"
 
 
-def test_no_pattern_is_slow() -> None:
-    assert not _matches("*a" * 20 + "b", "a" * 200)
+@pytest.mark.parametrize(
+    ("pattern", "resource", "meant"),
+    [
+        (ENDPOINT.replace("myendpoint", "MyEndpoint"), ENDPOINT, True),
+        (ENDPOINT.replace("myendpoint", "My*"), ENDPOINT, True),
+        (ENDPOINT, ENDPOINT.replace("myendpoint", "MyEndpoint"), True),
+        (ENDPOINT.replace("myendpoint", "Mine*"), ENDPOINT, False),
+        (KEY.replace("First", "first"), KEY, True),
+        (KEY.replace("First", "FIRST"), KEY, True),
+        ("arn:aws:s3:::bucket/A/*", OBJECT, False),
+        ("arn:aws:sns:us-east-1:123456789012:TOLD", "arn:aws:sns:us-east-1:123456789012:told", False),
+        ("arn:aws:tarry:us-east-1:123456789012:invocation/ID", "arn:aws:tarry:us-east-1:123456789012:invocation/id", False),
+    ],
+)
+def test_names_that_are_unique_without_case_are_compared_without_it(pattern: str, resource: str, meant: bool) -> None:
+    assert judge(allow(Resource=pattern), "x:Y", resource) is (ALLOWED if meant else NOT_ALLOWED)
+    assert judge([allow(), {**DENY_ALL, "Resource": pattern}], "x:Y", resource) is (DENIED if meant else ALLOWED)
+    others = {"Effect": "Deny", "Action": "*", "NotResource": pattern}
+    assert judge([allow(), others], "x:Y", resource) is (ALLOWED if meant else DENIED)
+
+
+def test_what_is_longer_than_any_resource_is_allowed_by_nothing() -> None:
+    assert judge(allow(), resource="arn:aws:s3:::" + "b" * 63 + "/" + "k" * 1024) is ALLOWED
+    assert judge(allow(), resource="arn:aws:s3:::b/" + "k" * 4096) is NOT_ALLOWED
+
+
+def test_a_kept_policy_that_would_be_refused_today_allows_nothing() -> None:
+    document = json.dumps({"Statement": [allow(), {**DENY_ALL, "Resource": "arn:aws:s3:::${aws:username}/*"}]})
+    kept = kept_policy(document)
+    assert kept.document == document
+    assert kept.judge("s3:GetObject", OBJECT) is NOT_ALLOWED
+    assert kept_policy(json.dumps({"Statement": allow()})).judge("s3:GetObject", OBJECT) is ALLOWED

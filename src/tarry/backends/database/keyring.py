@@ -13,7 +13,7 @@ from tarry.backends.database.schema import access_key
 from tarry.backends.database.transactions import Database
 from tarry.core.errors import AlreadyExists, NotFound
 from tarry.core.keys import AccessKey
-from tarry.core.policy import read_policy
+from tarry.core.policy import kept_policy
 
 KEPT_MAX = 4096
 
@@ -104,5 +104,5 @@ def _key(row: Any) -> AccessKey:
         principal_arn=row.principal_arn,
         created_at_us=row.created_at_us,
         active=row.active,
-        policy=None if row.policy is None else read_policy(row.policy),
+        policy=None if row.policy is None else kept_policy(row.policy),
     )
