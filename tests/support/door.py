@@ -18,6 +18,7 @@ from tarry.aws.app import App, InternalPage
 from tarry.aws.call import Call, Operation, Params, Reply, Service
 from tarry.backends.system import SystemClock, SystemIds
 from tarry.core.names import Scope
+from tarry.ports import Keyring
 from tarry.testing.keyring import FakeKeyring
 
 
@@ -43,11 +44,17 @@ class Recorder:
         return answer
 
 
-def make_app(services: Mapping[str, Service], *, internal: Mapping[str, InternalPage] | None = None, scope: Scope = SCOPE) -> App:
-    """An App over the given services, with the key of ``tests.support.signing``."""
+def make_app(
+    services: Mapping[str, Service],
+    *,
+    internal: Mapping[str, InternalPage] | None = None,
+    scope: Scope = SCOPE,
+    keyring: Keyring | None = None,
+) -> App:
+    """An App over the given services, with the key of ``tests.support.signing`` unless another keyring is given."""
     return App(
         services=services,
-        keyring=FakeKeyring(KEY),
+        keyring=keyring or FakeKeyring(KEY),
         scope=scope,
         clock=SystemClock(),
         ids=SystemIds(),

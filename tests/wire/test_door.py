@@ -5,6 +5,7 @@ import datetime
 import json
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from tarry.aws.app import App
 from tarry.aws.call import Reply, Service
 from tarry.aws.services.sts import sts_service
 from tarry.core.errors import Bug, EndpointNotFound, InvalidRequest, NotFound, StorageFull, Throttled
+from tarry.core.keys import AccessKey
+from tarry.testing.keyring import FakeKeyring
 
 
 @pytest.fixture
@@ -340,6 +343,39 @@ async def test_wrong_keys_reach_no_service(url: str, recorder: Recorder) -> None
     )
     assert (await refused(client("sns", url, key_id="AKIAUNKNOWN").create_topic, Name="t"))[::2] == ("InvalidClientTokenId", 403)
     assert not recorder.calls
+
+
+class _TakenAway(FakeKeyring):
+    """The key is good when the signature is verified; when its request is to be carried out it is what it has become."""
+
+    def __init__(self, become: AccessKey | None) -> None:
+        super().__init__(KEY)
+        self.become = become
+        self.asked = 0
+
+    async def get(self, access_key_id: str) -> AccessKey | None:
+        self.asked += 1
+        return KEY if self.asked == 1 else self.become
+
+
+@pytest.mark.parametrize(("become", "word"), [(None, "removed"), (replace(KEY, active=False), "disabled")])
+async def test_a_key_that_is_taken_away_on_the_way_carries_nothing_out(
+    recorder: Recorder, become: AccessKey | None, word: str
+) -> None:
+    services = {
+        "sagemaker": Service(name="sagemaker", operations=recorder.operations("DescribeEndpoint")),
+        "s3": Service(name="s3", operations=recorder.operations("PutObject", "DeleteObjects")),
+    }
+    attempts: list[tuple[str, str, dict[str, Any]]] = [
+        ("sagemaker", "describe_endpoint", {"EndpointName": "e"}),
+        ("s3", "put_object", {"Bucket": "b", "Key": "k", "Body": b"x"}),
+        ("s3", "delete_objects", {"Bucket": "b", "Delete": {"Objects": [{"Key": "k"}]}}),
+    ]
+    for service, operation, params in attempts:
+        async with serving(make_app(services, keyring=_TakenAway(become))) as url:
+            with pytest.raises(ClientError, match=f"AccessDenied.*{KEY.id} was {word}"):
+                await asyncio.to_thread(getattr(client(service, url), operation), **params)
+    assert recorder.calls == []
 
 
 async def test_inline_body_beyond_its_bound(url: str, recorder: Recorder) -> None:

@@ -3,8 +3,9 @@
 A key without a policy may do everything, and is asked nothing. AWS: the Service Authorization Reference, one page a service.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 
 from tarry.aws.call import Params
 from tarry.aws.services.s3.copy_source import CopySource
@@ -12,26 +13,51 @@ from tarry.core.errors import AccessDenied, Bug
 from tarry.core.keys import AccessKey
 from tarry.core.names import Scope
 from tarry.core.policy import Policy, Verdict
+from tarry.ports import Keyring
 
 Demand = tuple[str, str]
 """Action and resource."""
-Demands = Callable[[Params, Scope], Iterator[Demand]]
+Resources = Callable[[Params, Scope], Iterable[str]]
 
 
-def authorise(key: AccessKey, service: str, operation: str, params: Params, scope: Scope) -> None:
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An action that an operation needs, and the resources of a request that it needs it on."""
+
+    action: str
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is asked for: an operation of a service (as botocore names them) with its parameters."""
+
+    service: str
+    operation: str
+    params: Params
+    scope: Scope
+
+
+async def authorise(key: AccessKey, asked: Asked, keyring: Keyring) -> None:
     """Errors: AccessDenied, in AWS's words, unless the key's policy allows all that the operation needs."""
     if key.policy is None:
         return
-    for action, resource in demands_of(service, operation, params, scope):
+    if asked.service == "tarry" and asked.operation in _KEY_OPERATIONS:
+        asked = await _with_stored_name(asked, keyring)
+    for number, (action, resource) in enumerate(demands_of(asked)):
+        if number > 0:
+            await asyncio.sleep(0)  # DeleteObjects makes a thousand demands: others have their turn between them
         _require(key.policy, key.principal_arn, action, resource)
 
 
-def demands_of(service: str, operation: str, params: Params, scope: Scope) -> Iterator[Demand]:
+def demands_of(asked: Asked) -> Iterator[Demand]:
     """The actions and resources of an operation that is served here. Errors: Bug for one that nobody has thought of."""
-    table = _TABLE.get(service, {})
-    if operation not in table:
-        raise Bug(f"Nobody has said what {service}:{operation} needs to be allowed.")
-    return table[operation](params, scope)
+    table = _TABLE.get(asked.service, {})
+    if asked.operation not in table:
+        raise Bug(f"Nobody has said what {asked.service}:{asked.operation} needs to be allowed.")
+    for rule in table[asked.operation]:
+        for resource in rule.resources(asked.params, asked.scope):
+            yield rule.action, resource
 
 
 def may_list(key: AccessKey, bucket: str, scope: Scope) -> bool:
@@ -40,6 +66,28 @@ def may_list(key: AccessKey, bucket: str, scope: Scope) -> bool:
     AWS: without it a missing object is AccessDenied and not NoSuchKey (GetObject, API reference).
     """
     return key.policy is None or key.policy.judge("s3:ListBucket", _bucket_arn(bucket, scope)) is Verdict.ALLOWED
+
+
+def operations_known() -> Mapping[str, Set[str]]:
+    """Every operation that the table speaks of, for the test that compares it with what is served."""
+    return {service: table.keys() for service, table in _TABLE.items()}
+
+
+def actions_known() -> Set[str]:
+    """Every action that some operation of this server needs."""
+    return {rule.action for table in _TABLE.values() for rules in table.values() for rule in rules}
+
+
+async def _with_stored_name(asked: Asked, keyring: Keyring) -> Asked:
+    """The request with the key's name as it is stored, whether the caller gave the name in another case or an id.
+
+    A policy that speaks of a key by its name has to cover every way of naming it. What does not exist stays as it was asked for.
+    """
+    name, key_id = asked.params.get("Name"), asked.params.get("AccessKeyId")
+    for key in await keyring.list():
+        if key.id == key_id or (name is not None and key.name.lower() == name.lower()):
+            return replace(asked, params={**asked.params, "Name": key.name})
+    return asked
 
 
 def _require(policy: Policy, principal: str, action: str, resource: str) -> None:
@@ -59,208 +107,165 @@ def _require(policy: Policy, principal: str, action: str, resource: str) -> None
 # --------------------------------------------------------------------------------------------------------------- resources
 
 
-def _sagemaker(action: str, *resources: tuple[str, str]) -> Demands:
-    """An action on the resources that members of the request name: (word of the ARN, member)."""
-
-    def demands(params: Params, scope: Scope) -> Iterator[Demand]:
-        for word, member in resources:
-            yield f"sagemaker:{action}", scope.sagemaker_arn(word, params[member])
-        if params.get("Tags"):
-            yield "sagemaker:AddTags", scope.sagemaker_arn(resources[0][0], params[resources[0][1]])
-
-    return demands
+def _anything(params: Params, scope: Scope) -> Iterator[str]:
+    """Of an action that is about no resource in particular."""
+    yield "*"
 
 
-def _everywhere(action: str) -> Demands:
-    """An action that is about no resource in particular."""
+def _sagemaker(word: str, member: str) -> Resources:
+    """What a member of the request names; ``word`` is the ARN's for its kind."""
 
-    def demands(params: Params, scope: Scope) -> Iterator[Demand]:
-        yield action, "*"
+    def resources(params: Params, scope: Scope) -> Iterator[str]:
+        yield scope.sagemaker_arn(word, params[member])
 
-    return demands
-
-
-def _member(action: str, *members: str) -> Demands:
-    """An action on the resource whose ARN is the first of these members that is given."""
-
-    def demands(params: Params, scope: Scope) -> Iterator[Demand]:
-        yield action, next((params[member] for member in members if params.get(member)), "*")
-
-    return demands
+    return resources
 
 
-def _nothing(params: Params, scope: Scope) -> Iterator[Demand]:
-    yield from ()
+def _if_tagged(resources: Resources) -> Resources:
+    def tagged(params: Params, scope: Scope) -> Iterable[str]:
+        return resources(params, scope) if params.get("Tags") else ()
+
+    return tagged
 
 
-def _tagged(action: str) -> Demands:
-    def demands(params: Params, scope: Scope) -> Iterator[Demand]:
-        yield f"sagemaker:{action}", params["ResourceArn"].lower()
+def _arn_in(*members: str) -> Resources:
+    """The ARN in the first of these members that is given."""
 
-    return demands
+    def resources(params: Params, scope: Scope) -> Iterator[str]:
+        yield next((params[member] for member in members if params.get(member)), "*")
+
+    return resources
+
+
+def _tagged_arn(params: Params, scope: Scope) -> Iterator[str]:
+    yield params["ResourceArn"].lower()
 
 
 def _bucket_arn(bucket: str, scope: Scope) -> str:
     return f"arn:{scope.partition}:s3:::{bucket}"
 
 
-def _bucket(action: str) -> Demands:
-    def demands(params: Params, scope: Scope) -> Iterator[Demand]:
-        yield f"s3:{action}", _bucket_arn(params["Bucket"], scope)
-
-    return demands
+def _bucket(params: Params, scope: Scope) -> Iterator[str]:
+    yield _bucket_arn(params["Bucket"], scope)
 
 
-def _object(action: str) -> Demands:
-    def demands(params: Params, scope: Scope) -> Iterator[Demand]:
-        yield f"s3:{action}", f"{_bucket_arn(params['Bucket'], scope)}/{params['Key']}"
-
-    return demands
+def _object(params: Params, scope: Scope) -> Iterator[str]:
+    yield f"{_bucket_arn(params['Bucket'], scope)}/{params['Key']}"
 
 
-def _copy(params: Params, scope: Scope) -> Iterator[Demand]:
+def _copied(params: Params, scope: Scope) -> Iterator[str]:
     source = CopySource.parse(params["CopySource"])
-    yield "s3:GetObject", f"{_bucket_arn(source.bucket, scope)}/{source.key}"
-    yield from _object("PutObject")(params, scope)
+    yield f"{_bucket_arn(source.bucket, scope)}/{source.key}"
 
 
-def _delete_all(params: Params, scope: Scope) -> Iterator[Demand]:
+def _objects(params: Params, scope: Scope) -> Iterator[str]:
     # OURS: one key that may not be deleted refuses the whole call; AWS refuses it alone.
     for entry in (params.get("Delete") or {}).get("Objects") or ():
-        yield "s3:DeleteObject", f"{_bucket_arn(params['Bucket'], scope)}/{entry.get('Key', '')}"
+        yield f"{_bucket_arn(params['Bucket'], scope)}/{entry.get('Key', '')}"
 
 
-def _topic_by_name(params: Params, scope: Scope) -> Iterator[Demand]:
-    yield "sns:CreateTopic", scope.arn("sns", params["Name"])
+def _topic(params: Params, scope: Scope) -> Iterator[str]:
+    yield scope.arn("sns", params["Name"])
 
 
-def _key_by_name(action: str) -> Demands:
-    def demands(params: Params, scope: Scope) -> Iterator[Demand]:
-        yield f"tarry:{action}", scope.arn("tarry", f"access-key/{params.get('Name') or params.get('AccessKeyId')}")
-
-    return demands
+def _access_key(params: Params, scope: Scope) -> Iterator[str]:
+    yield scope.arn("tarry", f"access-key/{params.get('Name') or params['AccessKeyId']}")
 
 
-def _invocation(action: str) -> Demands:
-    def demands(params: Params, scope: Scope) -> Iterator[Demand]:
-        yield f"tarry:{action}", scope.arn("tarry", f"invocation/{params.get('InvocationId') or params.get('InferenceId')}")
-
-    return demands
+def _invocation(params: Params, scope: Scope) -> Iterator[str]:
+    yield scope.arn("tarry", f"invocation/{params.get('InvocationId') or params.get('InferenceId')}")
 
 
-def _of_endpoint(action: str) -> Demands:
-    """On the endpoint that is named, in SageMaker's own form; on everything where none is."""
-
-    def demands(params: Params, scope: Scope) -> Iterator[Demand]:
-        name = params.get("EndpointName")
-        yield f"tarry:{action}", "*" if name is None else scope.sagemaker_arn("endpoint", name)
-
-    return demands
+def _endpoint(params: Params, scope: Scope) -> Iterator[str]:
+    """The endpoint that is named, in SageMaker's own form; everything where none is."""
+    name = params.get("EndpointName")
+    yield "*" if name is None else scope.sagemaker_arn("endpoint", name)
 
 
-def _redrive(params: Params, scope: Scope) -> Iterator[Demand]:
+def _redriven(params: Params, scope: Scope) -> Iterator[str]:
     for each in params.get("InvocationIds") or ():
-        yield "tarry:RedriveInvocations", scope.arn("tarry", f"invocation/{each}")
+        yield scope.arn("tarry", f"invocation/{each}")
     if not params.get("InvocationIds"):
-        yield from _of_endpoint("RedriveInvocations")(params, scope)
+        yield from _endpoint(params, scope)
 
 
-def _role(action: str) -> Demands:
-    def demands(params: Params, scope: Scope) -> Iterator[Demand]:
-        yield f"iam:{action}", f"arn:{scope.partition}:iam::{scope.account_id}:role/{params['RoleName']}"
-
-    return demands
+def _role(params: Params, scope: Scope) -> Iterator[str]:
+    yield f"arn:{scope.partition}:iam::{scope.account_id}:role/{params['RoleName']}"
 
 
-_QUEUE_OPERATIONS = ("ListInvocations", "DescribeQueue", "PurgeQueue", "PutRetryPolicy", "DeleteRetryPolicy")
-_MODEL, _CONFIG, _ENDPOINT = ("model", "ModelName"), ("endpoint-config", "EndpointConfigName"), ("endpoint", "EndpointName")
+# ------------------------------------------------------------------------------------------------------------------- table
 
-_TABLE: Mapping[str, Mapping[str, Demands]] = {
+Rules = tuple[Rule, ...]
+_MODEL = _sagemaker("model", "ModelName")
+_CONFIG = _sagemaker("endpoint-config", "EndpointConfigName")
+_ENDPOINT = _sagemaker("endpoint", "EndpointName")
+
+
+def _each(service: str, resources: Resources, *names: str) -> Mapping[str, Rules]:
+    """Operations that need the action of their own name on the same resources."""
+    return {name: (Rule(f"{service}:{name}", resources),) for name in names}
+
+
+def _as(action: str, resources: Resources, *names: str) -> Mapping[str, Rules]:
+    """Operations that need the same action."""
+    return dict.fromkeys(names, (Rule(action, resources),))
+
+
+def _create(name: str, *all_resources: Resources) -> Mapping[str, Rules]:
+    """An operation on several resources, the first of which gets the tags that come with it."""
+    action = f"sagemaker:{name}"
+    rules = tuple(Rule(action, resources) for resources in all_resources)
+    return {name: (*rules, Rule("sagemaker:AddTags", _if_tagged(all_resources[0])))}
+
+
+_COPY = (Rule("s3:GetObject", _copied), Rule("s3:PutObject", _object))
+_KEY_OPERATIONS = ("CreateAccessKey", "UpdateAccessKey", "RotateAccessKey", "PutAccessKeyPolicy", "DeleteAccessKeyPolicy")
+
+_TABLE: Mapping[str, Mapping[str, Rules]] = {
     "sagemaker": {
-        **{name: _sagemaker(name, _MODEL) for name in ("CreateModel", "DescribeModel", "DeleteModel")},
-        **{
-            name: _sagemaker(name, _CONFIG) for name in ("CreateEndpointConfig", "DescribeEndpointConfig", "DeleteEndpointConfig")
-        },
-        **{name: _sagemaker(name, _ENDPOINT, _CONFIG) for name in ("CreateEndpoint", "UpdateEndpoint")},
-        **{
-            name: _sagemaker(name, _ENDPOINT)
-            for name in ("DescribeEndpoint", "DeleteEndpoint", "UpdateEndpointWeightsAndCapacities")
-        },
-        **{name: _everywhere(f"sagemaker:{name}") for name in ("ListModels", "ListEndpointConfigs", "ListEndpoints")},
-        **{name: _tagged(name) for name in ("AddTags", "ListTags", "DeleteTags")},
+        **_create("CreateModel", _MODEL),
+        **_each("sagemaker", _MODEL, "DescribeModel", "DeleteModel"),
+        **_create("CreateEndpointConfig", _CONFIG),
+        **_each("sagemaker", _CONFIG, "DescribeEndpointConfig", "DeleteEndpointConfig"),
+        **_create("CreateEndpoint", _ENDPOINT, _CONFIG),
+        **_create("UpdateEndpoint", _ENDPOINT, _CONFIG),
+        **_each("sagemaker", _ENDPOINT, "DescribeEndpoint", "DeleteEndpoint", "UpdateEndpointWeightsAndCapacities"),
+        **_each("sagemaker", _anything, "ListModels", "ListEndpointConfigs", "ListEndpoints"),
+        **_each("sagemaker", _tagged_arn, "AddTags", "ListTags", "DeleteTags"),
     },
-    "sagemaker-runtime": {
-        "InvokeEndpointAsync": _sagemaker("InvokeEndpointAsync", _ENDPOINT),
-        "InvokeEndpoint": _sagemaker("InvokeEndpoint", _ENDPOINT),
-        "InvokeEndpointWithResponseStream": _sagemaker("InvokeEndpointWithResponseStream", _ENDPOINT),
-    },
+    "sagemaker-runtime": _each(
+        "sagemaker", _ENDPOINT, "InvokeEndpointAsync", "InvokeEndpoint", "InvokeEndpointWithResponseStream"
+    ),
     "s3": {
-        "ListBuckets": _everywhere("s3:ListAllMyBuckets"),
-        "CreateBucket": _bucket("CreateBucket"),
-        "DeleteBucket": _bucket("DeleteBucket"),
-        "GetBucketLocation": _bucket("GetBucketLocation"),
-        **{name: _bucket("ListBucket") for name in ("HeadBucket", "ListObjects", "ListObjectsV2")},
-        "ListMultipartUploads": _bucket("ListBucketMultipartUploads"),
-        **{name: _object("GetObject") for name in ("GetObject", "HeadObject", "GetObjectAttributes")},
-        **{
-            name: _object("PutObject") for name in ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
-        },
-        "AbortMultipartUpload": _object("AbortMultipartUpload"),
-        "ListParts": _object("ListMultipartUploadParts"),
-        "CopyObject": _copy,
-        "UploadPartCopy": _copy,
-        "DeleteObject": _object("DeleteObject"),
-        "DeleteObjects": _delete_all,
+        **_as("s3:ListAllMyBuckets", _anything, "ListBuckets"),
+        **_each("s3", _bucket, "CreateBucket", "DeleteBucket", "GetBucketLocation"),
+        **_as("s3:ListBucket", _bucket, "HeadBucket", "ListObjects", "ListObjectsV2"),
+        **_as("s3:ListBucketMultipartUploads", _bucket, "ListMultipartUploads"),
+        **_as("s3:GetObject", _object, "GetObject", "HeadObject", "GetObjectAttributes"),
+        **_as("s3:PutObject", _object, "PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"),
+        **_each("s3", _object, "AbortMultipartUpload", "DeleteObject"),
+        **_as("s3:ListMultipartUploadParts", _object, "ListParts"),
+        "CopyObject": _COPY,
+        "UploadPartCopy": _COPY,
+        **_as("s3:DeleteObject", _objects, "DeleteObjects"),
     },
     "sns": {
-        "CreateTopic": _topic_by_name,
-        **{
-            name: _member(f"sns:{name}", "TopicArn", "TargetArn")
-            for name in (
-                "ConfirmSubscription",
-                "DeleteTopic",
-                "GetTopicAttributes",
-                "ListSubscriptionsByTopic",
-                "Publish",
-                "PublishBatch",
-                "SetTopicAttributes",
-                "Subscribe",
-            )
-        },
-        **{name: _member(f"sns:{name}", "ResourceArn") for name in ("ListTagsForResource", "TagResource", "UntagResource")},
-        **{
-            name: _everywhere(f"sns:{name}")
-            for name in (
-                "GetSubscriptionAttributes",
-                "ListSubscriptions",
-                "ListTopics",
-                "SetSubscriptionAttributes",
-                "Unsubscribe",
-            )
-        },
+        **_each("sns", _topic, "CreateTopic"),
+        **_each("sns", _arn_in("TopicArn"), "ConfirmSubscription", "DeleteTopic", "GetTopicAttributes"),
+        **_each("sns", _arn_in("TopicArn"), "ListSubscriptionsByTopic", "PublishBatch", "SetTopicAttributes", "Subscribe"),
+        **_each("sns", _arn_in("TopicArn", "TargetArn"), "Publish"),
+        **_each("sns", _arn_in("ResourceArn"), "ListTagsForResource", "TagResource", "UntagResource"),
+        **_each("sns", _anything, "GetSubscriptionAttributes", "ListSubscriptions", "ListTopics"),
+        **_each("sns", _anything, "SetSubscriptionAttributes", "Unsubscribe"),
     },
-    "iam": {"GetRole": _role("GetRole")},
+    "iam": _each("iam", _role, "GetRole"),
     # AWS: GetCallerIdentity needs no permission (STS API reference).
-    "sts": {"GetCallerIdentity": _nothing},
+    "sts": {"GetCallerIdentity": ()},
     "tarry": {
-        **{name: _invocation(name) for name in ("DescribeInvocation", "WaitInvocation", "StopInvocation", "SetPriority")},
-        **{name: _of_endpoint(name) for name in _QUEUE_OPERATIONS},
-        "RedriveInvocations": _redrive,
-        "ListAccessKeys": _everywhere("tarry:ListAccessKeys"),
-        **{
-            name: _key_by_name(name)
-            for name in (
-                "CreateAccessKey",
-                "UpdateAccessKey",
-                "RotateAccessKey",
-                "PutAccessKeyPolicy",
-                "DeleteAccessKeyPolicy",
-            )
-        },
+        **_each("tarry", _invocation, "DescribeInvocation", "WaitInvocation", "StopInvocation", "SetPriority"),
+        **_each("tarry", _endpoint, "ListInvocations", "DescribeQueue", "PurgeQueue", "PutRetryPolicy", "DeleteRetryPolicy"),
+        **_each("tarry", _redriven, "RedriveInvocations"),
+        **_each("tarry", _anything, "ListAccessKeys"),
+        **_each("tarry", _access_key, *_KEY_OPERATIONS),
     },
 }
-
-
-def operations_known() -> Mapping[str, Mapping[str, Any]]:
-    """Every operation that the table speaks of, for the test that compares it with what is served."""
-    return _TABLE

@@ -11,8 +11,8 @@ from typing import Any
 
 import structlog
 
+from tarry.aws import authorization
 from tarry.aws.auth import Verified, authenticate, open_body
-from tarry.aws.authorization import authorise, may_list
 from tarry.aws.body import BodyReader, BodyTooLargeError, BodyTooSlowError, ClientGoneError, too_large, too_slow
 from tarry.aws.call import Body, Call, Caller, Reply, Service
 from tarry.aws.codecs import json, query, rest_json, rest_xml, s3_operations
@@ -151,11 +151,12 @@ class Gateway:
         return _Understood(operation, params, caller)
 
     async def _authorise(self, verified: Verified, way: Route, operation: str, params: Mapping[str, Any]) -> None:
-        """Errors: AccessDenied; also for a key that was taken away while its request was on the way."""
+        """Errors: AccessDenied; also for a key that was removed or disabled while its request was on the way."""
         key = await self._door.keyring.get(verified.access_key_id)
-        if key is None:
-            raise AccessDenied(f"The access key {verified.access_key_id} was removed.")
-        authorise(key, way.service, operation, params, self._door.scope)
+        if key is None or not key.active:
+            raise AccessDenied(f"The access key {verified.access_key_id} was {'removed' if key is None else 'disabled'}.")
+        asked = authorization.Asked(service=way.service, operation=operation, params=params, scope=self._door.scope)
+        await authorization.authorise(key, asked, self._door.keyring)
 
     async def _concealed(self, error: Exception, way: Route, understood: _Understood) -> Exception:
         """The error; to a caller who may not list a bucket, that something is missing from it is not told."""
@@ -164,7 +165,8 @@ class Gateway:
             return error
         key = await self._door.keyring.get(understood.caller.access_key_id)
         bucket = understood.params.get("Bucket", "")
-        return error if key is not None and may_list(key, bucket, self._door.scope) else AccessDenied("Access Denied")
+        may_know = key is not None and key.active and authorization.may_list(key, bucket, self._door.scope)
+        return error if may_know else AccessDenied("Access Denied")
 
     async def _authenticate(self, request: Request, family: Family, service: str, digest: str | None) -> Verified:
         door = self._door
