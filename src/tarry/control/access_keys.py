@@ -47,7 +47,8 @@ class AccessKeyCommands:
             policy = None if document is None else read_policy(document)
             keys = await self._keyring.list()
             if any(key.name.lower() == name.lower() for key in keys):
-                raise AlreadyExists("access key", name)
+                advice = f"Another pair of it is made by RotateAccessKey (tarry keys rotate {name})."
+                raise AlreadyExists("access key", name, advice)
             if len(keys) >= KEYS_MAX:
                 raise LimitExceeded(f"There can be at most {KEYS_MAX} access keys.")
             key = new_key(name, self._scope, self._clock.now_us(), policy)
@@ -112,6 +113,6 @@ class AccessKeyCommands:
             return
         if any(key.active and key.policy is None for key in besides):
             raise InvalidRequest(
-                "This is the last active key without a policy: nobody could manage keys any more. Make another one first, with "
-                "CreateAccessKey or RotateAccessKey."
+                "This is the last active key without a policy: nobody could manage keys any more. First make another one "
+                "without a policy: tarry keys create NAME (CreateAccessKey)."
             )

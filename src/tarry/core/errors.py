@@ -72,10 +72,10 @@ class EndpointNotFound(NotFound):
 
 
 class AlreadyExists(RequestError):
-    """The name (compared without case) is taken."""
+    """The name (compared without case) is taken. ``advice`` is a sentence on what else to do."""
 
-    def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f'Cannot create already existing {kind} "{name}".')
+    def __init__(self, kind: str, name: str, advice: str = "") -> None:
+        super().__init__(f'Cannot create already existing {kind} "{name}". {advice}'.rstrip())
         self.kind = kind
         self.name = name
 
