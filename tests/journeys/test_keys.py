@@ -17,6 +17,7 @@ from tests.support import deploy
 from tests.support.server_process import ServerProcess
 
 import tarry
+from tarry.bootstrap.directory import DataDirectory
 
 BUCKET = "keys-test"
 ARN = "arn:aws:sagemaker:us-east-1:123456789012"
@@ -193,23 +194,115 @@ def test_policies_change_at_once(server: ServerProcess, tmp_path: Path, monkeypa
     sagemaker.list_models()
     assert keys(server, "set-policy", "changing", "--policy", str(file)).returncode == 0
     assert "explicit deny" in refused(sagemaker.list_models)[2]
-    monkeypatch.setenv("AWS_DATA_PATH", str(Path(tarry.__file__).parent / "aws" / "extensions"))  # as `tarry env` does
-    boto3.setup_default_session()
+    extensions(monkeypatch)
     assert "explicit deny" in refused(client(server, "tarry", key).delete_access_key_policy, Name="changing")[2]
     assert keys(server, "set-policy", "changing").returncode == 0
     sagemaker.list_models()
 
 
-def test_nobody_locks_everybody_out_and_the_first_key_can_be_rotated(tmp_path: Path) -> None:
+def extensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let boto3 know our own API, as `tarry env` does."""
+    monkeypatch.setenv("AWS_DATA_PATH", str(Path(tarry.__file__).parent / "aws" / "extensions"))
+    boto3.setup_default_session()
+
+
+def test_a_policy_covers_a_key_however_it_is_named(
+    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "policy.json"
+    first = "arn:aws:tarry:us-east-1:123456789012:access-key/first"
+    statements = [
+        {"Effect": "Allow", "Action": "tarry:*", "Resource": "*"},
+        {"Effect": "Deny", "Action": "tarry:*", "Resource": first},
+    ]
+    file.write_text(json.dumps({"Statement": statements}))
+    extensions(monkeypatch)
+    api = client(server, "tarry", made(server, "create", "deputy", "--policy", str(file)))
+    first_id = next(key["AccessKeyId"] for key in api.list_access_keys()["AccessKeys"] if key["Name"] == "first")
+    for call, params in (
+        (api.rotate_access_key, {"Name": "FIRST"}),
+        (api.put_access_key_policy, {"Name": "First", "PolicyDocument": file.read_text()}),
+        (api.update_access_key, {"AccessKeyId": first_id, "Status": "Inactive"}),
+    ):
+        code, _, message = refused(call, **params)
+        assert code == "AccessDeniedException"
+        assert f"on resource: {first} with an explicit deny" in message
+    api.rotate_access_key(Name="DEPUTY")
+
+
+def test_enabling_a_name_does_not_revive_what_was_rotated_away(server: ServerProcess) -> None:
+    old = made(server, "create", "careful")["AccessKeyId"]
+    new = made(server, "rotate", "careful", "--disable-old")["AccessKeyId"]
+    assert keys(server, "disable", "careful").returncode == 0
+    done = keys(server, "enable", "careful")
+    assert done.returncode == 0
+    assert done.stdout == f"careful {new} Active\n"
+    assert f"{old} stays Inactive" in done.stderr
+    status = {key["AccessKeyId"]: key["Status"] for key in made(server, "list")}
+    assert (status[old], status[new]) == ("Inactive", "Active")
+    assert keys(server, "enable", old).stdout == f"careful {old} Active\n"
+
+
+def test_the_list_says_what_a_policy_says_and_patterns_that_match_nothing_are_told(server: ServerProcess, tmp_path: Path) -> None:
+    file = tmp_path / "policy.json"
+    resource = "arn:aws:s3:::bucket/[a]*"
+    file.write_text(json.dumps({"Statement": {"Effect": "Allow", "NotAction": ["s3:*", "ec2:*"], "Resource": resource}}))
+    done = keys(server, "create", "odd", "--policy", str(file))
+    assert done.returncode == 0
+    assert "warning: statement 1: no operation of this server needs the action 'ec2:*'" in done.stderr
+    assert done.stderr.count("warning") == 1
+    assert f"Allow all but s3:*, ec2:* on {resource}" in keys(server, "list").stdout
+    assert "warning" in keys(server, "set-policy", "odd", "--policy", str(file)).stderr
+
+
+def test_tarry_keys_does_not_lock_itself_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = tmp_path / "policy.json"
     policy.write_text('{"Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}')
+    extensions(monkeypatch)
     with ServerProcess(tmp_path / "data") as server:
-        old = server.client("sts").get_caller_identity()["UserId"]
-        made(server, "create", "limited", "--policy", str(policy))
-        for arguments in (["disable", "first"], ["set-policy", "first", "--policy", str(policy)]):
+        credentials = server.data_dir / "credentials"
+        first = made(server, "list")[0]["AccessKeyId"]
+        bob = made(server, "create", "bob")
+        for arguments in (["disable", "first"], ["disable", first], ["set-policy", "FIRST", "--policy", str(policy)]):
             done = keys(server, *arguments)
             assert done.returncode == 1
-            assert "last active key without a policy" in done.stderr
+            assert f"first {first} is the pair that tarry keys itself signs with" in done.stderr
+            assert "tarry keys rotate first --disable-old" in done.stderr
+            assert str(credentials) in done.stderr
+            assert keys(server, "list").returncode == 0
+        # The way out that the message tells: another pair for tarry itself.
+        DataDirectory(server.data_dir).write_credentials(bob["AccessKeyId"], bob["SecretAccessKey"])
+        assert keys(server, "disable", "first").returncode == 0
+        carol = made(server, "create", "carol")
+        # Others may still take tarry's own pair away; then it says what to do, and that works.
+        client(server, "tarry", carol).update_access_key(AccessKeyId=bob["AccessKeyId"], Status="Inactive")
+        done = keys(server, "list")
+        assert done.returncode == 1
+        assert f"tarry keys signs with {credentials}" in done.stderr
+        assert "move the file away and start the server anew" in done.stderr
+        assert server.stop() == 0
+        credentials.unlink()
+        server.start()
+        assert keys(server, "enable", bob["AccessKeyId"]).returncode == 0
+
+
+def test_the_last_key_that_may_do_everything_stays_and_the_first_key_can_be_rotated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = tmp_path / "policy.json"
+    policy.write_text('{"Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}')
+    extensions(monkeypatch)
+    with ServerProcess(tmp_path / "data") as server:
+        identity = server.client("sts").get_caller_identity()
+        old = identity["UserId"]
+        assert identity["Arn"] == "arn:aws:iam::123456789012:user/first"
+        made(server, "create", "limited", "--policy", str(policy))
+        api = server.client("tarry")
+        for call, params in (
+            (api.update_access_key, {"AccessKeyId": old, "Status": "Inactive"}),
+            (api.put_access_key_policy, {"Name": "first", "PolicyDocument": policy.read_text()}),
+        ):
+            assert "last active key without a policy" in refused(call, **params)[2]
         assert keys(server, "rotate", "first", "--disable-old").returncode == 0
         assert server.client("sts").get_caller_identity()["UserId"] != old
         assert server.stop() == 0
@@ -226,7 +319,7 @@ def test_nobody_locks_everybody_out_and_the_first_key_can_be_rotated(tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["create", "limited"], "already"),
+        (["create", "limited"], "tarry keys rotate limited"),
         (["create", "white space"], "validation error"),
         (["disable", "nobody"], "tarry keys list"),
         (["rotate", "nobody"], "Could not find"),

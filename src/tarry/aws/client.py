@@ -23,10 +23,17 @@ class Target:
     ca_bundle: str | None = None
 
 
+class KeyRefused(InvalidRequest):
+    """The server does not know the key or does not take it any more, or its policy does not allow the operation."""
+
+
+_KEY_REFUSED = ("UnrecognizedClientException", "AccessDeniedException")
+
+
 def call(target: Target, operation: str, **params: Any) -> Mapping[str, Any]:
     """One operation of the extension API. Blocking.
 
-    Errors: InvalidRequest with the server's code and sentence; DependencyError where it cannot be reached.
+    Errors: InvalidRequest with the server's code and sentence, KeyRefused among them; DependencyError where it cannot be reached.
     """
     session = botocore.session.Session()
     session.get_component("data_loader").search_paths.insert(0, str(EXTENSIONS))
@@ -44,7 +51,8 @@ def call(target: Target, operation: str, **params: Any) -> Mapping[str, Any]:
         answer: dict[str, Any] = client._make_api_call(operation, params)
     except ClientError as error:
         told = error.response["Error"]
-        raise InvalidRequest(f"{told['Code']}: {told['Message']}") from None
+        kind = KeyRefused if told["Code"] in _KEY_REFUSED else InvalidRequest
+        raise kind(f"{told['Code']}: {told['Message']}") from None
     except BotoCoreError as error:
         raise DependencyError(f"The server at {target.url} cannot be reached: {error}") from None
     finally:

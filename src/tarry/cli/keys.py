@@ -2,17 +2,20 @@
 
 import json
 import sys
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from tarry.aws.client import Target, call
+from tarry.aws.client import KeyRefused, Target, call
+from tarry.aws.policy_review import unmatched
 from tarry.bootstrap.directory import DataDirectory
 from tarry.core.errors import InvalidRequest
+from tarry.core.policy import read_policy
 
 app = typer.Typer(help="Key pairs: who may use the server, and what for.", no_args_is_help=True)
 
@@ -25,6 +28,7 @@ Name = Annotated[str, typer.Argument(help="Name of the key.")]
 NameOrId = Annotated[str, typer.Argument(help="Id of one key pair, or a name for all pairs of it.")]
 
 ALL_ALLOWED = "everything"
+PATTERNS_SHOWN = 3
 
 
 def target_of(directory: DataDirectory) -> Target:
@@ -39,15 +43,17 @@ def target_of(directory: DataDirectory) -> Target:
 @app.command()
 def create(name: Name, data_dir: DataDir, policy: PolicyFile = None, as_json: AsJson = False) -> None:
     """Make a key pair. Without --policy it may do everything."""
-    given = {} if policy is None else {"PolicyDocument": policy.read_text("utf-8")}
-    made = call(target_of(DataDirectory(data_dir)), "CreateAccessKey", Name=name, **given)
+    directory = DataDirectory(data_dir)
+    given = {} if policy is None else {"PolicyDocument": _read(policy)}
+    made = _ask(directory, "CreateAccessKey", Name=name, **given)
+    _warn(directory, given.get("PolicyDocument"))
     _show_new(made, as_json=as_json, may=ALL_ALLOWED if policy is None else f"what {policy} allows")
 
 
 @app.command("list")
 def list_keys(data_dir: DataDir, as_json: AsJson = False) -> None:
     """All key pairs, without their secrets."""
-    keys = call(target_of(DataDirectory(data_dir)), "ListAccessKeys")["AccessKeys"]
+    keys = _all_keys(DataDirectory(data_dir))
     if as_json:
         typer.echo(json.dumps(keys, indent=2, default=lambda value: value.isoformat()))
         return
@@ -57,7 +63,7 @@ def list_keys(data_dir: DataDir, as_json: AsJson = False) -> None:
             key["AccessKeyId"],
             key["Status"],
             f"{key['CreateDate']:%Y-%m-%d %H:%M}",
-            _summary(key.get("PolicyDocument")),
+            summary(key.get("PolicyDocument")),
         )
         for key in keys
     ]
@@ -68,20 +74,32 @@ def list_keys(data_dir: DataDir, as_json: AsJson = False) -> None:
     table = Table("name", "id", "status", "created (UTC)", "may do")
     for name, key_id, status, created, may in rows:
         style = "green" if status == "Active" else "dim"
-        table.add_row(name, key_id, f"[{style}]{status}[/]", created, may)
+        table.add_row(name, key_id, f"[{style}]{status}[/]", created, escape(may))
     Console().print(table)
 
 
 @app.command()
 def disable(key: NameOrId, data_dir: DataDir) -> None:
     """Let a key pair sign nothing any more, at once. It can be enabled again."""
-    _set_status(DataDirectory(data_dir), key, "Inactive")
+    directory = DataDirectory(data_dir)
+    meant = _meant(directory, key)
+    _refuse_own(directory, meant)
+    for one in meant:
+        _set_status(directory, one, "Inactive")
 
 
 @app.command()
 def enable(key: NameOrId, data_dir: DataDir) -> None:
-    """Let a disabled key pair sign again."""
-    _set_status(DataDirectory(data_dir), key, "Active")
+    """Let a disabled key pair sign again; of a name, its newest pair alone."""
+    directory = DataDirectory(data_dir)
+    # Older pairs of a name are those that were rotated away: they come back only where they are meant.
+    *older, newest = _meant(directory, key)
+    _set_status(directory, newest, "Active")
+    for one in older:
+        if one["Status"] != "Active":
+            typer.echo(
+                f"{one['Name']} {one['AccessKeyId']} stays Inactive: it is an older pair. Give its id to enable it.", err=True
+            )
 
 
 @app.command()
@@ -93,16 +111,15 @@ def rotate(
 ) -> None:
     """Make another key pair of a name. The one before goes on working until it is disabled."""
     directory = DataDirectory(data_dir)
-    target = target_of(directory)
-    before = [key for key in call(target, "ListAccessKeys")["AccessKeys"] if key["Name"].lower() == name.lower()]
-    made = call(target, "RotateAccessKey", Name=name)
-    if any(key["AccessKeyId"] == target.access_key_id for key in before):
+    own, _ = directory.read_credentials()
+    before = [key for key in _all_keys(directory) if key["Name"].lower() == name.lower()]
+    made = _ask(directory, "RotateAccessKey", Name=name)
+    if any(key["AccessKeyId"] == own for key in before):
         # The key that tarry itself signs with: after a crash before this line the old one still works.
         directory.write_credentials(made["AccessKeyId"], made["SecretAccessKey"])
-        target = target_of(directory)
     for key in before if disable_old else []:
         if key["Status"] == "Active":
-            call(target, "UpdateAccessKey", AccessKeyId=key["AccessKeyId"], Status="Inactive")
+            _ask(directory, "UpdateAccessKey", AccessKeyId=key["AccessKeyId"], Status="Inactive")
     old = "disabled" if disable_old else "still active: tarry keys disable it when nobody uses it any more"
     _show_new(made, as_json=as_json, may=f"what it may before; the old pair is {old}")
 
@@ -110,23 +127,93 @@ def rotate(
 @app.command("set-policy")
 def set_policy(name: Name, data_dir: DataDir, policy: PolicyFile = None) -> None:
     """Bound what a key may do; without --policy it may do everything again."""
-    target = target_of(DataDirectory(data_dir))
+    directory = DataDirectory(data_dir)
     if policy is None:
-        call(target, "DeleteAccessKeyPolicy", Name=name)
+        _ask(directory, "DeleteAccessKeyPolicy", Name=name)
     else:
-        call(target, "PutAccessKeyPolicy", Name=name, PolicyDocument=policy.read_text("utf-8"))
+        document = _read(policy)
+        _refuse_own(directory, [key for key in _all_keys(directory) if key["Name"].lower() == name.lower()])
+        _ask(directory, "PutAccessKeyPolicy", Name=name, PolicyDocument=document)
+        _warn(directory, document)
     typer.echo(f"{name} may do {ALL_ALLOWED if policy is None else f'what {policy} allows'}")
 
 
-def _set_status(directory: DataDirectory, key: str, status: str) -> None:
-    target = target_of(directory)
-    keys = call(target, "ListAccessKeys")["AccessKeys"]
-    meant = [one for one in keys if key == one["AccessKeyId"] or key.lower() == one["Name"].lower()]
+def summary(document: str | None) -> str:
+    """What a policy says, in a line; all of it is in the JSON that ``list --json`` prints."""
+    if document is None:
+        return ALL_ALLOWED
+    try:
+        statements = read_policy(document).statements
+    except InvalidRequest as error:
+        return f"nothing, since its policy would be refused today: {error}"
+    return "; ".join(
+        f"{'Allow' if one.allows else 'Deny'} {_short(one.actions, turned=one.except_actions)} "
+        f"on {_short(one.resources, turned=one.except_resources)}"
+        for one in statements
+    )
+
+
+def _short(patterns: Sequence[str], *, turned: bool) -> str:
+    shown = ", ".join(patterns[:PATTERNS_SHOWN]) + (" …" if len(patterns) > PATTERNS_SHOWN else "")
+    return f"all but {shown}" if turned else shown
+
+
+def _ask(directory: DataDirectory, operation: str, **params: Any) -> Mapping[str, Any]:
+    """One operation, signed with DIR/credentials. Errors: those of ``call``; where the key is refused, with the way out."""
+    try:
+        return call(target_of(directory), operation, **params)
+    except KeyRefused as error:
+        raise InvalidRequest(
+            f"{error} tarry keys signs with {directory.root / 'credentials'}. Write an active pair that may do this into it; or "
+            "move the file away and start the server anew, which makes a pair that may do everything."
+        ) from None
+
+
+def _all_keys(directory: DataDirectory) -> Sequence[Mapping[str, Any]]:
+    """Oldest first."""
+    keys: Sequence[Mapping[str, Any]] = _ask(directory, "ListAccessKeys")["AccessKeys"]
+    return keys
+
+
+def _meant(directory: DataDirectory, key: str) -> Sequence[Mapping[str, Any]]:
+    """The pair of an id, or the pairs of a name, oldest first; one at least. Errors: InvalidRequest where there is none."""
+    meant = [one for one in _all_keys(directory) if key == one["AccessKeyId"] or key.lower() == one["Name"].lower()]
     if not meant:
         raise InvalidRequest(f"There is no key {key!r}. `tarry keys list` shows all.")
-    for one in meant:
-        call(target, "UpdateAccessKey", AccessKeyId=one["AccessKeyId"], Status=status)
-        typer.echo(f"{one['Name']} {one['AccessKeyId']} {status}")
+    return meant
+
+
+def _refuse_own(directory: DataDirectory, keys: Sequence[Mapping[str, Any]]) -> None:
+    """Errors: InvalidRequest where tarry's own pair is among the keys: no `tarry keys` could put it right afterwards."""
+    own, _ = directory.read_credentials()
+    name = next((key["Name"] for key in keys if key["AccessKeyId"] == own), None)
+    if name is None:
+        return
+    raise InvalidRequest(
+        f"{name} {own} is the pair that tarry keys itself signs with. To replace it: tarry keys rotate {name} --disable-old. To "
+        f"do without it: write another pair that may do everything (tarry keys create NAME prints one) into "
+        f"{directory.root / 'credentials'}, then try again."
+    )
+
+
+def _set_status(directory: DataDirectory, key: Mapping[str, Any], status: str) -> None:
+    _ask(directory, "UpdateAccessKey", AccessKeyId=key["AccessKeyId"], Status=status)
+    typer.echo(f"{key['Name']} {key['AccessKeyId']} {status}")
+
+
+def _read(policy: Path) -> str:
+    try:
+        return policy.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{policy} is no text in UTF-8.") from None
+
+
+def _warn(directory: DataDirectory, document: str | None) -> None:
+    """Say which patterns of a policy that the server has taken match nothing."""
+    if document is None:
+        return
+    for warning in unmatched(read_policy(document), directory.fix_scope(None, None)):
+        typer.echo(f"warning: {warning}", err=True)
 
 
 def _show_new(made: Any, *, as_json: bool, may: str) -> None:
@@ -137,20 +224,3 @@ def _show_new(made: Any, *, as_json: bool, may: str) -> None:
     typer.echo(f"aws_access_key_id = {made['AccessKeyId']}")
     typer.echo(f"aws_secret_access_key = {made['SecretAccessKey']}")
     Console(stderr=True).print(f"It may do {may}. The secret is shown this once.", highlight=False, markup=False)
-
-
-def _minute(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M}"
-
-
-def _summary(document: str | None) -> str:
-    if document is None:
-        return ALL_ALLOWED
-    statements = json.loads(document)["Statement"]
-    parts = statements if isinstance(statements, list) else [statements]
-    return "; ".join(f"{part['Effect']} {_short(part.get('Action', part.get('NotAction')))}" for part in parts)
-
-
-def _short(actions: Any) -> str:
-    names = [actions] if isinstance(actions, str) else list(actions)
-    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
