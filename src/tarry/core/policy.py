@@ -167,7 +167,8 @@ def _check_resource(resource: str, number: int) -> None:
             f"Policy variables such as ${{aws:username}} are not supported here; statement {number} has {resource!r}. Write the "
             "name itself."
         )
-    # AWS: "must be in ARN format or "*"". OURS: fewer than six fields are refused, not filled up.
+    # AWS: an ARN or "*" (IAM user guide, "IAM JSON policy elements: Resource").
+    # OURS: fewer than six fields are refused, since what would be meant by them is a guess.
     if resource != "*" and not _ARN.fullmatch(resource):
         raise InvalidRequest(
             f"A resource is * or an ARN with six fields, such as arn:aws:s3:::bucket/*; statement {number} has {resource!r}."
