@@ -173,7 +173,9 @@ def _access_key(params: Params, scope: Scope) -> Iterator[str]:
 
 
 def _invocation(params: Params, scope: Scope) -> Iterator[str]:
-    yield scope.arn("tarry", f"invocation/{params.get('InvocationId') or params.get('InferenceId')}")
+    """The one that is named by our id. An InferenceId may be that of any: who asks by it has to be allowed to ask for all."""
+    invocation_id = params.get("InvocationId")
+    yield "*" if invocation_id is None else scope.arn("tarry", f"invocation/{invocation_id}")
 
 
 def _endpoint(params: Params, scope: Scope) -> Iterator[str]:
