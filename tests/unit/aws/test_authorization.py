@@ -116,6 +116,7 @@ TABLE: list[tuple[str, str, Mapping[str, Any], list[tuple[str, str]]]] = [
     ("iam", "GetRole", {"RoleName": "R"}, [("iam:GetRole", "arn:aws:iam::123456789012:role/R")]),
     ("sts", "GetCallerIdentity", {}, []),
     ("tarry", "DescribeInvocation", {"InvocationId": "i-1"}, [("tarry:DescribeInvocation", INVOCATION)]),
+    ("tarry", "WaitInvocation", {"InvocationId": "i-1"}, [("tarry:WaitInvocation", INVOCATION)]),
     ("tarry", "DescribeInvocation", {"InferenceId": "i-1"}, [("tarry:DescribeInvocation", "*")]),
     ("tarry", "StopInvocation", {"InvocationId": "i-1"}, [("tarry:StopInvocation", INVOCATION)]),
     ("tarry", "SetPriority", {"InvocationId": "i-1"}, [("tarry:SetPriority", INVOCATION)]),
