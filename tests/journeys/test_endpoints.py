@@ -123,15 +123,21 @@ def test_a_topic_that_cannot_be_published_to_fails_the_creation(server: ServerPr
 
 
 def test_deleting_an_endpoint_ends_its_backlog_and_a_new_one_of_its_name_starts_empty(server: ServerProcess) -> None:
-    deploy.endpoint(server, "again", BUCKET, {"STUB_DEFAULT": '{"sleep": 3600}'}, concurrency=1)
-    runtime, sagemaker = server.client("sagemaker-runtime"), server.client("sagemaker")
-    failures = [runtime.invoke_endpoint_async(EndpointName="again", Body=b"x")["FailureLocation"] for _ in range(3)]
-    sagemaker.delete_endpoint(EndpointName="again")
-    with pytest.raises(ClientError, match="not found"):
-        runtime.invoke_endpoint_async(EndpointName="again", Body=b"x")
-    sagemaker.get_waiter("endpoint_deleted").wait(EndpointName="again", WaiterConfig=deploy.WAITER)
-    for location in failures:
-        assert "endpoint deleted" in json.loads(deploy.read(server, location))["failureReason"]
+    runtime, sagemaker, sns = server.client("sagemaker-runtime"), server.client("sagemaker"), server.client("sns")
+    topic = sns.create_topic(Name="again")["TopicArn"]
+    sleepy = {"STUB_DEFAULT": '{"sleep": 3600}'}
+    with Subscriber() as inbox:
+        inbox.subscribe(sns, topic)
+        deploy.endpoint(server, "again", BUCKET, sleepy, concurrency=1, topics={"ErrorTopic": topic})
+        failures = [runtime.invoke_endpoint_async(EndpointName="again", Body=b"x")["FailureLocation"] for _ in range(3)]
+        sagemaker.delete_endpoint(EndpointName="again")
+        with pytest.raises(ClientError, match="not found"):
+            runtime.invoke_endpoint_async(EndpointName="again", Body=b"x")
+        sagemaker.get_waiter("endpoint_deleted").wait(EndpointName="again", WaiterConfig=deploy.WAITER)
+        for location in failures:
+            assert "endpoint deleted" in json.loads(deploy.read(server, location))["failureReason"]
+        inbox.wait(lambda: set(inbox.results("Failed")) >= set(failures), "the messages of all three")
+        assert all("endpoint deleted" in message["failureReason"] for [message, *_] in inbox.results("Failed").values())
     deploy.model(server, "fresh")
     deploy.config(server, "fresh", "fresh", BUCKET)
     sagemaker.create_endpoint(EndpointName="again", EndpointConfigName="fresh")

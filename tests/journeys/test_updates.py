@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.support import deploy
 from tests.support.server_process import ServerProcess
+from tests.support.subscriber import Subscriber
 
 HALF = {"Type": "CAPACITY_PERCENT", "Value": 50}
 ONE = {"Type": "INSTANCE_COUNT", "Value": 1}
@@ -71,12 +72,25 @@ def objects_of(server: ServerProcess, bucket: str) -> list[str]:
 def update_under_load(server: ServerProcess, name: str, environment: dict[str, str]) -> dict[str, Any]:
     """An update of an endpoint of two instances under load; every request has been answered once when this returns."""
     bucket = deploy.bucket(server, f"updates-{name}")
-    deploy.endpoint(server, name, bucket, {"STUB_DEFAULT": '{"sleep": 0.02}'}, instances=2)
+    topics = {"SuccessTopic": server.client("sns").create_topic(Name=name)["TopicArn"]}
+    deploy.endpoint(server, name, bucket, {"STUB_DEFAULT": '{"sleep": 0.02}'}, instances=2, topics=topics)
     deploy.model(server, f"{name}-2", environment)
-    deploy.config(server, f"{name}-2", f"{name}-2", bucket, instances=2)
+    deploy.config(server, f"{name}-2", f"{name}-2", bucket, instances=2, topics=topics)
     deployment = DEPLOYMENTS[name.removeprefix("failing-")]
     options = {} if deployment is None else {"DeploymentConfig": deployment}
     load = Load(server, name)
+    with Subscriber() as inbox:
+        inbox.subscribe(server.client("sns"), topics["SuccessTopic"])
+        described = _update(server, name, options, load)
+        inbox.wait(lambda: set(inbox.results("Completed")) >= set(load.sent), "a message for each answer")
+        # An object's key is one for each invocation, so that a second answer would hide the first; its message would not.
+        told = {envelope["MessageId"] for envelope in inbox.envelopes if "InferenceResult" in envelope["Message"]}
+    assert len(told) == len(load.sent)
+    assert sorted(f"s3://{bucket}/{key}" for key in objects_of(server, bucket)) == sorted(load.sent)
+    return described
+
+
+def _update(server: ServerProcess, name: str, options: dict[str, Any], load: Load) -> dict[str, Any]:
     with load.running():
         server.client("sagemaker").update_endpoint(EndpointName=name, EndpointConfigName=f"{name}-2", **options)
         described = deploy.in_service(server, name)
@@ -84,7 +98,6 @@ def update_under_load(server: ServerProcess, name: str, environment: dict[str, s
     assert len(load.sent) > 10
     for location, text in load.sent.items():
         assert deploy.read(server, location).decode().lower() == text
-    assert sorted(f"s3://{bucket}/{key}" for key in objects_of(server, bucket)) == sorted(load.sent)
     return described
 
 
