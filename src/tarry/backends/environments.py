@@ -25,6 +25,7 @@ from typing import cast
 import structlog
 
 from tarry.backends.engines.processes import LAUNCHER
+from tarry.backends.trees import discard_tree
 from tarry.core.errors import ImageBroken
 from tarry.files import sync
 
@@ -76,12 +77,12 @@ class Environments:
     async def _build(self, build: "_Build", check: Sequence[str]) -> None:
         began = time.monotonic()
         self._say(f"{build.name}: building its environment (once; this takes a minute or so)")
-        await asyncio.to_thread(shutil.rmtree, build.folder, ignore_errors=True)
+        await asyncio.to_thread(discard_tree, build.folder)
         try:
             await build.run_all(check)
             await asyncio.to_thread(_complete, build.folder)
         except BaseException:
-            await asyncio.to_thread(shutil.rmtree, build.folder, ignore_errors=True)
+            await asyncio.to_thread(discard_tree, build.folder)
             raise
         self._say(f"{build.name}: environment ready after {time.monotonic() - began:.0f} s")
 

@@ -1,24 +1,39 @@
 """A model archive comes from outside and is unpacked by the server: it must not write elsewhere, nor fill the memory or the disk.
 
-``tarfile``'s data filter is the first gate; its checks have been passed by archives with crafted chains of links, so links obey a
-stricter rule of our own: a link is relative, climbs only with leading ``..`` and never above the archive's root, and nothing is
-ever written through a link. Then no sequence of members can lead outside, however it is resolved. Sizes are bounded while
-reading, so a small file that unpacks to a huge one stops at the bound.
+``tarfile`` only reads the members here. Its own extraction goes by paths, and archives with crafted chains of links have passed
+its checks. We go by directories that are held open: each part of a path is opened in the one before, never through a link, so a
+member lands in the tree or nowhere, whatever came before it. What is there is asked of the disk and not of a record of names.
+A symbolic link is relative, climbs only with leading ``..`` and never above the archive's root, and stays where that was checked:
+only a regular file can have a hard link. By induction no path in the result leads outside.
+
+Sizes, counts and depths are bounded while reading, so a small file that unpacks to a huge one stops at the bound.
 """
 
 import errno
 import gzip
 import io
 import os
+import stat
 import tarfile
 import threading
 import zlib
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, cast
 
+NAME_BYTES_MAX = 255
+PATH_BYTES_MAX = 2048
+PATH_PARTS_MAX = 100
+"""OURS: far more than any model has, and so few that a path plus the data directory's stays below the system's 4096 bytes."""
 _READ_BYTES_MAX = 4 * 1024 * 1024
-_NAME_CHARS_MAX = 4096
+_COPY_BYTES = 1024 * 1024
+_CONTRADICTIONS = (
+    errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENOTEMPTY, errno.EMLINK, errno.EILSEQ,
+)  # fmt: skip
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 TOO_LARGE = (
     "The model data archive is too large. Please reduce the size of the model data archive or move to an instance type with more "
     "memory."
@@ -27,7 +42,7 @@ TOO_LARGE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveBounds:
-    """How large an archive may be, packed and unpacked (bytes), and how many members it may have."""
+    """How large an archive may be, packed and unpacked (bytes), and how many members and implied directories it may have."""
 
     archive_bytes_max: int = 20 * 1024**3
     unpacked_bytes_max: int = 50 * 1024**3
@@ -48,8 +63,6 @@ def unpack(archive: Path, destination: Path, bounds: ArchiveBounds, stop: thread
     try:
         with gzip.open(archive) as packed, _open_tar(packed, bounds) as tar:
             _Unpacking(tar, destination, bounds, stop).run()
-    except tarfile.FilterError as error:
-        raise ArchiveRefused(f"{error}.") from error
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ArchiveRefused(
             f"It is not a gzip-compressed tar archive, or it is damaged: {error or type(error).__name__}."
@@ -57,7 +70,7 @@ def unpack(archive: Path, destination: Path, bounds: ArchiveBounds, stop: thread
     except (ValueError, OverflowError, RecursionError) as error:
         raise ArchiveRefused(f"It is damaged: {error}.") from error
     except OSError as error:
-        if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENOTEMPTY):
+        if error.errno in _CONTRADICTIONS:
             raise ArchiveRefused(f"Its members contradict each other: {error.strerror}.") from error
         raise
     seal(destination)
@@ -94,63 +107,163 @@ class _Bounded(io.RawIOBase):
             raise ArchiveRefused(TOO_LARGE)
 
 
-@dataclass(slots=True)
 class _Unpacking:
-    """One archive on its way to the disk."""
+    """One archive on its way to the disk. ``made`` counts what it has put there, implied directories included."""
 
-    tar: tarfile.TarFile
-    destination: Path
-    bounds: ArchiveBounds
-    stop: threading.Event
-    links: set[str] = field(default_factory=set)
-    files: set[str] = field(default_factory=set)
-    members: int = 0
-    size: int = 0
+    def __init__(self, tar: tarfile.TarFile, destination: Path, bounds: ArchiveBounds, stop: threading.Event) -> None:
+        self._tar = tar
+        self._destination = destination
+        self._bounds = bounds
+        self._stop = stop
+        self._made = 0
+        self._size = 0
 
     def run(self) -> None:
-        while (member := self.tar.next()) is not None:
-            if self.stop.is_set():
-                raise ArchiveRefused("Unpacking was stopped.")
-            self.members += 1
-            self.size += member.size
-            if self.members > self.bounds.members_max or self.size > self.bounds.unpacked_bytes_max:
-                raise ArchiveRefused(TOO_LARGE)
-            self._extract(member)
-            self.tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header otherwise
+        root = os.open(self._destination, _DIRECTORY)
+        try:
+            while (member := self._tar.next()) is not None:
+                self._check_stop()
+                self._count()
+                self._check_size(member)
+                parts = path_parts(member.name)
+                if parts:  # else the root itself, as `tar -C model .` writes it
+                    self._extract(root, parts, member)
+                self._tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header otherwise
+        finally:
+            os.close(root)
 
-    def _extract(self, member: tarfile.TarInfo) -> None:
-        name = _clean(member.name)
-        if name == ".":
-            return  # the root itself, as `tar -C model .` writes it
-        parents = {str(parent) for parent in PurePosixPath(name).parents}
-        if parents & self.links or name in self.links:
-            raise ArchiveRefused(f'The member "{name}" would be written through a link.')
-        if member.issym():
-            self._check_symlink(name, member.linkname)
-            self.links.add(name)
-        elif member.islnk():
-            if _clean(member.linkname) not in self.files:
-                raise ArchiveRefused(f'The member "{name}" is a link to "{member.linkname}", which is no file before it.')
-        elif not (member.isreg() or member.isdir()):
-            raise ArchiveRefused(f'The member "{name}" is neither a file, nor a directory, nor a link.')
-        if member.isreg() or member.islnk():
-            self.files.add(name)
-        self.tar.extract(member, self.destination, set_attrs=not member.isdir(), filter="data")
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise ArchiveRefused("Unpacking was stopped.")
 
-    def _check_symlink(self, name: str, target: str) -> None:
-        parts = [part for part in target.split("/") if part not in ("", ".")]
-        climbs = len([part for part in parts if part == ".."])
-        depth = len(PurePosixPath(name).parts) - 1
-        leads = all(part == ".." for part in parts[:climbs])
-        if target.startswith("/") or not leads or climbs > depth or not parts:
-            raise ArchiveRefused(f'The link "{name}" points to "{target}", which is not plainly inside the archive.')
+    def _count(self) -> None:
+        self._made += 1
+        if self._made > self._bounds.members_max:
+            raise ArchiveRefused(TOO_LARGE)
+
+    def _check_size(self, member: tarfile.TarInfo) -> None:
+        """Sizes come from the archive: a negative one would turn reading backwards, and so would a sparse map out of order."""
+        position = 0
+        for offset, length in cast("list[tuple[int, int]]", member.sparse or []):
+            if offset < position or length < 0:
+                raise ArchiveRefused(f'It is damaged: the sparse member "{shown(member.name)}" has no proper map.')
+            position = offset + length
+        if member.size < 0:
+            raise ArchiveRefused(f'It is damaged: the member "{shown(member.name)}" has a negative size.')
+        self._size += max(member.size, position)
+        if self._size > self._bounds.unpacked_bytes_max:
+            raise ArchiveRefused(TOO_LARGE)
+
+    def _extract(self, root: int, parts: Sequence[str], member: tarfile.TarInfo) -> None:
+        if member.isdir():
+            with self._directory(root, parts, member.name):
+                return
+        with self._directory(root, parts[:-1], member.name) as parent:
+            name = parts[-1]
+            if member.isreg():
+                self._write(parent, name, member)
+            elif member.issym():
+                _check_symlink(parts, member.linkname)
+                os.symlink(member.linkname, name, dir_fd=parent)  # refuses a name that is there already
+            elif member.islnk():
+                self._link(root, parent, name, member)
+            else:
+                raise ArchiveRefused(f'The member "{shown(member.name)}" is neither a file, nor a directory, nor a link.')
+
+    @contextmanager
+    def _directory(self, root: int, parts: Sequence[str], name: str) -> Iterator[int]:
+        """The directory of this path, open; made where it is missing."""
+        here = os.dup(root)
+        try:
+            for part in parts:
+                here = self._into(here, part, name)
+            yield here
+        finally:
+            os.close(here)
+
+    def _into(self, parent: int, part: str, name: str) -> int:
+        """One level down, in exchange for the parent, which is closed if this succeeds."""
+        try:
+            below = os.open(part, _DIRECTORY, dir_fd=parent)
+        except FileNotFoundError:
+            self._count()
+            os.mkdir(part, 0o755, dir_fd=parent)
+            below = os.open(part, _DIRECTORY, dir_fd=parent)
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                raise ArchiveRefused(
+                    f'The member "{shown(name)}" would be written through "{shown(part)}", which is a file or a link.'
+                ) from error
+            raise
+        os.close(parent)
+        return below
+
+    def _write(self, parent: int, name: str, member: tarfile.TarInfo) -> None:
+        if (there := _mode(parent, name)) is not None:
+            if not stat.S_ISREG(there):
+                raise ArchiveRefused(f'"{shown(member.name)}" comes twice in it, as different things.')
+            os.unlink(name, dir_fd=parent)  # a later member replaces an earlier one, but not what has a hard link to it
+        content = self._tar.extractfile(member)
+        descriptor = os.open(name, _NEW_FILE, 0o700 if member.mode & 0o100 else 0o600, dir_fd=parent)
+        with os.fdopen(descriptor, "wb") as file:
+            while content is not None and (chunk := content.read(_COPY_BYTES)):
+                self._check_stop()
+                file.write(chunk)
+            file.flush()
+            os.utime(file.fileno(), (member.mtime, member.mtime))
+
+    def _link(self, root: int, parent: int, name: str, member: tarfile.TarInfo) -> None:
+        """A second name for a regular file that is there, found without following any link."""
+        target = path_parts(member.linkname)
+        made = self._made
+        with self._directory(root, target[:-1], member.linkname) as where:
+            there = _mode(where, target[-1]) if target and made == self._made else None
+            if there is None or not stat.S_ISREG(there):
+                raise ArchiveRefused(
+                    f'The member "{shown(member.name)}" is a link to "{shown(member.linkname)}", which is no file before it.'
+                )
+            os.link(target[-1], name, src_dir_fd=where, dst_dir_fd=parent, follow_symlinks=False)
 
 
-def _clean(name: str) -> str:
-    """A member's path without ``./`` and doubled slashes; refuses one that leaves the root."""
-    if name.startswith("/") or ".." in name.split("/") or "\0" in name or len(name) > _NAME_CHARS_MAX:
-        raise ArchiveRefused(f'The member "{name[:200]}" would be written outside of the model directory.')
-    return str(PurePosixPath(name))
+def _mode(parent: int, name: str) -> int | None:
+    """What is there under this name, links not followed; None where nothing is."""
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _check_symlink(parts: Sequence[str], target: str) -> None:
+    steps = [step for step in target.split("/") if step not in ("", ".")]
+    climbs = steps.count("..")
+    leads = all(step == ".." for step in steps[:climbs])
+    fits = len(steps) <= PATH_PARTS_MAX and len(os.fsencode(target)) <= PATH_BYTES_MAX and "\0" not in target
+    if target.startswith("/") or not leads or climbs >= len(parts) or not steps or not fits:
+        raise ArchiveRefused(
+            f'The link "{shown("/".join(parts))}" points to "{shown(target)}", which is not plainly inside the archive.'
+        )
+
+
+def path_parts(name: str) -> tuple[str, ...]:
+    """A member's path in parts, without ``.`` and doubled slashes; refuses one that leaves the root or is too deep or long."""
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    if name.startswith("/") or ".." in parts or "\0" in name:
+        raise ArchiveRefused(f'The member "{shown(name)}" would be written outside of the model directory.')
+    check_path(name, parts)
+    return parts
+
+
+def check_path(name: str, parts: Sequence[str]) -> None:
+    """Refuse a path that is too long or too deep for what walks over the tree later."""
+    if len(os.fsencode(name)) > PATH_BYTES_MAX or any(len(os.fsencode(part)) > NAME_BYTES_MAX for part in parts):
+        raise ArchiveRefused(f'The path "{shown(name)}" is too long.')
+    if len(parts) > PATH_PARTS_MAX:
+        raise ArchiveRefused(f'The path "{shown(name)}" has {len(parts)} parts; there may be {PATH_PARTS_MAX}.')
+
+
+def shown(name: str) -> str:
+    """A name from outside as a part of a sentence: cut, and with nothing that is no text."""
+    return name[:200].encode("utf-8", "replace").decode()
 
 
 def seal(directory: Path) -> None:

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import shutil
 import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,6 +20,7 @@ import structlog
 
 from tarry.backends.model_archive import TOO_LARGE, ArchiveBounds, ArchiveRefused, seal, unpack
 from tarry.backends.model_files import ModelFile, file_name, files_under
+from tarry.backends.trees import discard_tree
 from tarry.core.catalog import DataForm, ModelDataSource
 from tarry.core.errors import (
     BucketNotFound,
@@ -57,10 +57,10 @@ class ModelData:
         )  # one is there while somebody holds or awaits it
 
     async def start(self) -> None:
-        """Remove what a crash left unfinished."""
+        """Remove what a crash left unfinished. A leftover that cannot be removed is logged; it never keeps the server down."""
         self._directory.mkdir(parents=True, exist_ok=True)
         for left in self._directory.glob(f"{_TEMPORARY}*"):
-            await asyncio.to_thread(shutil.rmtree, left)
+            await asyncio.to_thread(discard_tree, left)
 
     async def lay_out(self, source: ModelDataSource | None, destination: Path, *, timeout_s: float) -> None:
         """Make ``destination`` a new directory with the model's files; empty without a source (the image brings the model).
@@ -167,7 +167,7 @@ class ModelData:
                     (work / "model").rename(cached)
                     await asyncio.to_thread(sync, self._directory)
                 finally:
-                    shutil.rmtree(work, ignore_errors=True)
+                    await asyncio.to_thread(discard_tree, work)
             return cached
 
     async def _download(self, opened: OpenObject, file: Path, bytes_max: int) -> None:

@@ -9,11 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tarry.backends.model_archive import TOO_LARGE, ArchiveBounds, ArchiveRefused
+from tarry.backends.model_archive import TOO_LARGE, ArchiveBounds, ArchiveRefused, check_path, shown
 from tarry.ports import ListedObject
-
-_NAME_BYTES_MAX = 255
-_PATH_BYTES_MAX = 3000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +47,17 @@ def files_under(prefix: str, listed: Iterable[ListedObject], bounds: ArchiveBoun
         paths.add(path)
         folders.update(path.parents)
     if both := paths & folders:
-        raise ArchiveRefused(f'"{min(both)}" would be a file and a directory at once.')
+        raise ArchiveRefused(f'"{shown(str(min(both)))}" would be a file and a directory at once.')
     return files
 
 
 def _path(rest: str, key: str) -> PurePosixPath:
     parts = rest.split("/")
-    if len(rest.encode()) > _PATH_BYTES_MAX or not all(_is_name(part) for part in parts):
-        raise ArchiveRefused(f'The key "{key[:200]}" cannot be the name of a file.')
+    if not all(_is_name(part) for part in parts):
+        raise ArchiveRefused(f'The key "{shown(key)}" cannot be the name of a file.')
+    check_path(rest, parts)
     return PurePosixPath(*parts)
 
 
 def _is_name(part: str) -> bool:
-    return bool(part.strip()) and part not in {".", ".."} and "\0" not in part and len(part.encode()) <= _NAME_BYTES_MAX
+    return bool(part.strip()) and part not in {".", ".."} and "\0" not in part

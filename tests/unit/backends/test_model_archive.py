@@ -1,13 +1,17 @@
 """Archives that attack, and archives that only look odd."""
 
+import contextlib
 import gzip
 import io
 import os
 import tarfile
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.support.model_objects import archive_of
 
 from tarry.backends.model_archive import ArchiveBounds, ArchiveRefused, unpack
@@ -89,6 +93,20 @@ S, L, D = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE
         [member("a"), member("a/b")],
         [member("a/b"), member("a")],
         [member("link", S, "")],
+        [member("link", S, "/".join(["d"] * 101))],
+        [member("a"), member("a", S, "b")],
+        [member("a", S, "b"), member("a", S, "c")],
+        [member("a", D), member("a")],
+        [member("a"), member("a", D)],
+        [member("a"), member("b"), member("b", L, "a")],
+        [member("a"), member("a", L, "a")],
+        [member("a"), member("b", L, "a/c")],
+        [member("a", D), member("b", L, "a")],
+        [member("b", L, "c/d")],
+        [member("/".join(["d"] * 101))],
+        [member("/".join(["d" * 200] * 11))],
+        # a regular file's name is taken over by a link, which a hard link would then carry up to the root
+        [member("q/q/l"), member("q/q/l", S, "../../x"), member("h", L, "q/q/l")],
     ],
     ids=lambda members: " ".join(f"{info.name[:20]}>{info.linkname}" for info in members),
 )
@@ -97,6 +115,123 @@ def test_what_reaches_outside_or_is_no_file_is_refused(tmp_path: Path, members: 
         try_unpack(tmp_path, archive_of({}, members))
     assert not (tmp_path / "evil").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "out"]
+
+
+def test_a_hard_link_cannot_carry_a_link_up_to_where_it_leads_outside(tmp_path: Path) -> None:
+    """tarfile takes names for what they once were: with paths beyond the system's length it writes through such a link."""
+    depth, long = 40, "d" * 240
+    deep = "/".join(["q"] * depth) + "/l"
+    members = [member(deep), member(deep, S, "../" * depth + str(tmp_path).lstrip("/")), member("h", L, deep)]
+    short = ""
+    for level in range(18):
+        members += [member(f"{short}{long}", D), member(f"z{level}/w"), member(f"z{level}/w", S, long)]
+        members.append(member(f"{short}s", L, f"z{level}/w"))
+        short += "s/"
+    members += [member(f"{short}h", L, deep), member(f"{short}h/evil")]
+    with pytest.raises(ArchiveRefused):
+        try_unpack(tmp_path, archive_of({}, members))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "out"]
+    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+
+
+# few names, so that members meet one another
+NAMES = st.sampled_from(["a", "b", "b/a", "b/b", "b/a/a", "b/b/a"])
+TARGETS = st.builds(lambda climbs, rest: "../" * climbs + rest, st.integers(0, 3), NAMES | st.just("victim"))
+MEMBERS = st.one_of(
+    st.builds(member, NAMES, st.sampled_from([tarfile.REGTYPE, D])),
+    st.builds(member, NAMES, st.just(S), TARGETS),
+    st.builds(member, NAMES, st.just(L), NAMES),
+    st.builds(member, NAMES, st.just(L), TARGETS),
+    st.builds(member, TARGETS, st.sampled_from([tarfile.REGTYPE, D])),
+)
+ARCHIVES = st.lists(
+    st.one_of(
+        MEMBERS.map(lambda one: [one]),
+        st.builds(
+            lambda name, target, link: [member(name), member(name, S, target), member(link, L, name)], NAMES, TARGETS, NAMES
+        ),
+    ),
+    min_size=1,
+    max_size=8,
+).map(lambda several: [one for some in several for one in some])
+
+
+def plant(info: tarfile.TarInfo) -> tuple[tarfile.TarInfo, io.BytesIO | None]:
+    body = b"planted" if info.type == tarfile.REGTYPE else b""
+    info.size = len(body)
+    return info, io.BytesIO(body) if body else None
+
+
+@settings(max_examples=300, deadline=None)
+@given(members=ARCHIVES)
+def test_no_sequence_of_members_reaches_outside(members: list[tarfile.TarInfo]) -> None:
+    with TemporaryDirectory() as name:
+        home = Path(name).resolve()
+        (home / "victim").write_bytes(b"safe")
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
+            for info in members:
+                tar.addfile(*plant(info))
+        with contextlib.suppress(ArchiveRefused):
+            try_unpack(home, buffer.getvalue())
+        assert sorted(path.name for path in home.iterdir()) == ["archive", "out", "victim"]
+        assert ((home / "victim").read_bytes(), (home / "victim").stat().st_nlink) == (b"safe", 1)
+        for folder, directories, files_here in os.walk(home / "out"):
+            for path in (Path(folder, name) for name in (*directories, *files_here)):
+                where = os.path.realpath(path)  # of a link that leads nowhere or in a circle too
+                assert os.path.commonpath([where, home / "out"]) == str(home / "out"), (path, where)
+
+
+def test_what_is_not_text_in_a_name_is_not_in_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveRefused) as refused:
+        try_unpack(tmp_path, archive_of({}, [member("\udcff", tarfile.FIFOTYPE)]))
+    assert str(refused.value).encode() == b'The member "?" is neither a file, nor a directory, nor a link.'
+
+
+def test_a_later_file_replaces_an_earlier_one_but_not_its_hard_link(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.addfile(member("a", size=3), io.BytesIO(b"old"))
+        tar.addfile(member("b", L, "a"))
+        tar.addfile(member("a", size=5), io.BytesIO(b"newer"))
+    assert files(try_unpack(tmp_path, buffer.getvalue())) == {"a": b"newer", "b": b"old"}
+
+
+def test_times_and_the_right_to_execute_are_kept(tmp_path: Path) -> None:
+    plain, program = member("plain"), member("program")
+    plain.mode, program.mode, program.mtime = 0o666, 0o4777, 1_500_000_000
+    out = try_unpack(tmp_path, archive_of({}, [plain, program]))
+    assert [(out / name).stat().st_mode & 0o7777 for name in ("plain", "program")] == [0o444, 0o555]
+    assert (out / "program").stat().st_mtime == 1_500_000_000
+
+
+def test_implied_directories_count(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveRefused, match="archive is too large"):
+        try_unpack(tmp_path, archive_of({"/".join(["d"] * 11): b""}), ArchiveBounds(members_max=10))
+
+
+@pytest.mark.parametrize(("size", "sparse_map"), [("-512", ""), ("9", "5,2,1,2"), ("9", "0,-5")])
+def test_sizes_that_would_read_backwards_are_refused(tmp_path: Path, size: str, sparse_map: str) -> None:
+    info = member("m")
+    info.pax_headers = {"size": size}
+    if sparse_map:
+        info.pax_headers = {
+            "GNU.sparse.major": "0",
+            "GNU.sparse.minor": "1",
+            "GNU.sparse.size": size,
+            "GNU.sparse.map": sparse_map,
+        }
+    with pytest.raises(ArchiveRefused, match="damaged"):
+        try_unpack(tmp_path, archive_of({}, [info]))
+
+
+def test_a_sparse_file_has_its_holes(tmp_path: Path) -> None:
+    info = member("m", size=3)
+    info.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.size": "9", "GNU.sparse.map": "2,3"}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.addfile(info, io.BytesIO(b"abc"))
+    assert files(try_unpack(tmp_path, buffer.getvalue())) == {"m": b"\0\0abc\0\0\0\0"}
 
 
 @pytest.mark.parametrize(

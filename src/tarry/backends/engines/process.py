@@ -9,7 +9,6 @@ this data directory, lets the next start find what still survived. Nothing witho
 import asyncio
 import contextlib
 import secrets
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -23,6 +22,7 @@ from tarry.backends.engines.logs import InstanceLogs
 from tarry.backends.engines.processes import end_carriers
 from tarry.backends.images import ImageCatalogue
 from tarry.backends.model_data import ModelData
+from tarry.backends.trees import discard_tree
 from tarry.core.errors import InstanceStartError, InsufficientCapacity
 from tarry.files import write_file
 from tarry.ports import ContainerSpec, EngineStatus, InstanceSpec
@@ -61,7 +61,7 @@ class ProcessEngine:
         ended = await end_carriers(self._token)
         if ended:
             log.warning("ended processes that an earlier server left behind", pids=ended)
-        await asyncio.to_thread(shutil.rmtree, self._directory / "instances", ignore_errors=True)
+        await asyncio.to_thread(discard_tree, self._directory / "instances")
         await self._model_data.start()
 
     async def close(self, *, grace_s: float = 10.0) -> None:
@@ -120,7 +120,7 @@ class ProcessEngine:
         home = self._home(spec.instance_id)
         started: list[Running] = []
         try:
-            await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+            await asyncio.to_thread(discard_tree, home)
             for index, container in enumerate(spec.containers):
                 place = await self._prepare(spec, container, index, home)
                 started.append(await self._containers.start(place))
@@ -143,7 +143,7 @@ class ProcessEngine:
         await asyncio.gather(*(self._containers.end(running, 0.0) for running in started))
         for running in started:
             self._containers.release(running)
-        await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+        await asyncio.to_thread(discard_tree, home)
 
     async def _prepare(self, spec: InstanceSpec, container: ContainerSpec, index: int, home: Path) -> Place:
         """The image's environment and the model data of one container. Each has a home of its own."""
@@ -187,7 +187,7 @@ class ProcessEngine:
         for running in self._running.pop(instance_id, ()):
             self._containers.release(running)
         self._types.pop(instance_id, None)
-        await asyncio.to_thread(shutil.rmtree, self._home(instance_id), ignore_errors=True)
+        await asyncio.to_thread(discard_tree, self._home(instance_id))
 
     def _home(self, instance_id: str) -> Path:
         if not instance_id or "/" in instance_id or "\0" in instance_id or instance_id in {".", ".."}:
