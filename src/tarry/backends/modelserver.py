@@ -78,9 +78,11 @@ class HttpModelServer:
             raise _translated(error, timeout_s) from error
         try:
             _check(response)
-            content_type = response.headers.get("Content-Type", "application/octet-stream")
             yield ModelResponse(
-                status=response.status, content_type=content_type, size=_size(response), chunks=_chunks(response, timeout_s)
+                status=response.status,
+                content_type=response.headers.get("Content-Type") or "application/octet-stream",
+                size=_size(response),
+                chunks=_chunks(response, timeout_s),
             )
         finally:
             if response.content.at_eof():
@@ -135,6 +137,10 @@ def _check(response: aiohttp.ClientResponse) -> None:
     chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
     if not chunked and "Content-Length" not in response.headers and response.status not in _WITHOUT_BODY:
         raise ModelResponseInvalid(_NO_LENGTH)
+    content_type = response.headers.get("Content-Type", "")
+    if not (content_type.isascii() and content_type.isprintable()):
+        # OURS: it becomes the output object's own, and an object with such a type can be neither written down nor read again.
+        raise ModelResponseInvalid(f"The model server's answer has a Content-Type that is no plain text: {content_type[:100]!a}.")
 
 
 def _size(response: aiohttp.ClientResponse) -> int | None:

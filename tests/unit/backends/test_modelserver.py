@@ -150,6 +150,21 @@ async def test_whole_answers_are_taken(client: HttpModelServer, raw: tuple[Raw, 
             ModelResponseInvalid,
             "greater than 4096 bytes",
         ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Type: a\x01b\r\n\r\nx",
+            ModelResponseInvalid,
+            "not HTTP|no plain text: 'a.x01b'",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Type: a\xffb\r\n\r\nx",
+            ModelResponseInvalid,
+            "no plain text: 'a.udcffb'",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Type: \xc3\xa9\r\n\r\nx",
+            ModelResponseInvalid,
+            "no plain text: '.xe9'",
+        ),
     ],
     ids=[
         "no length",
@@ -162,6 +177,9 @@ async def test_whole_answers_are_taken(client: HttpModelServer, raw: tuple[Raw, 
         "nothing",
         "long head",
         "huge head",
+        "control character as type",
+        "byte as type",
+        "letter as type",
     ],
 )
 async def test_broken_answers_are_told_apart(
@@ -170,6 +188,12 @@ async def test_broken_answers_are_told_apart(
     raw[0].answer = answer
     with pytest.raises(error, match=message):
         await ask(client, raw[1])
+
+
+async def test_an_empty_content_type_is_none(client: HttpModelServer, raw: tuple[Raw, str]) -> None:
+    raw[0].answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Type:\r\n\r\n"
+    async with client.invoke(raw[1], ModelRequest(headers={}, size=0, chunks=body_of(b"")), timeout_s=5) as response:
+        assert response.content_type == "application/octet-stream"
 
 
 async def test_headers_of_exactly_the_limit_pass(client: HttpModelServer, raw: tuple[Raw, str]) -> None:
