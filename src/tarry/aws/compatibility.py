@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tarry.aws.call import Service
-from tarry.aws.services.sagemaker.members import MEMBERS, Refused
+from tarry.aws.services.sagemaker.members import MEMBERS, DescribedBack, Refused, Treatment
 from tarry.aws.specs import load_spec
 
 
@@ -32,7 +32,7 @@ def render_members() -> list[str]:
         "",
         "## Members of SageMaker's requests",
         "",
-        "*Honoured*: it has its effect. *Described back*: it has no meaning off AWS; it is kept, and Describe shows it again.",
+        "*Honoured*: it has its effect. *Described back*: it has none here, for the reason shown; Describe shows it.",
         "*Refused*: the request fails with ValidationException and the sentence that is shown. Nothing is dropped in silence.",
         "",
         "| Structure | Member | |",
@@ -40,9 +40,14 @@ def render_members() -> list[str]:
     ]
     for shape in sorted(MEMBERS):
         for name, treatment in MEMBERS[shape].items():
-            told = f"refused: `{name} {treatment.reason}`" if isinstance(treatment, Refused) else treatment.value
-            lines.append(f"| {shape} | `{name}` | {told} |")
+            lines.append(f"| {shape} | `{name}` | {_told(name, treatment)} |")
     return lines
+
+
+def _told(name: str, treatment: Treatment) -> str:
+    if isinstance(treatment, Refused):
+        return f"refused: `{name} {treatment.reason}`"
+    return f"described back: {treatment.reason}" if isinstance(treatment, DescribedBack) else "honoured"
 
 
 def render_markdown(services: Mapping[str, Service]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tarry.aws.call import Call, Params, Reply, Service
+from tarry.aws.services.sagemaker.members import take
 from tarry.core.errors import InvalidRequest
 from tarry.core.invocation import PRIORITY_MAX, InvokeRequest
 from tarry.delivery.directory import EndpointDirectory
@@ -48,6 +49,7 @@ def sagemaker_runtime_service(intake: Intake, directory: EndpointDirectory) -> S
 
 
 def _request(params: Params, headers: Mapping[str, str]) -> InvokeRequest:
+    take("InvokeEndpointAsyncInput", params)
     body: bytes | None = params.get("Body")
     location: str | None = params.get("InputLocation")
     if not body and location is not None:

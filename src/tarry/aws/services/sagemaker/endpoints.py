@@ -32,7 +32,6 @@ def endpoint_operations(endpoints: EndpointCommands) -> dict[str, Operation]:
         return _arn(await endpoints.update(_update_request(params)))
 
     async def update_capacities(call: Call, params: Params) -> Mapping[str, Any]:
-        take("UpdateEndpointWeightsAndCapacitiesInput", params)
         wanted = [_capacity(one) for one in params["DesiredWeightsAndCapacities"]]
         return _arn(await endpoints.update_capacities(params["EndpointName"], wanted))
 
@@ -55,7 +54,6 @@ def _arn(endpoint: Endpoint) -> Mapping[str, Any]:
 
 
 def _create_request(params: Params) -> CreateEndpoint:
-    take("CreateEndpointInput", params)
     return CreateEndpoint(
         name=params["EndpointName"],
         config_name=params["EndpointConfigName"],
@@ -65,7 +63,6 @@ def _create_request(params: Params) -> CreateEndpoint:
 
 
 def _update_request(params: Params) -> UpdateEndpoint:
-    take("UpdateEndpointInput", params)
     excluded = set()
     for excluded_property in params.get("ExcludeRetainedVariantProperties") or ():
         take("VariantProperty", excluded_property)

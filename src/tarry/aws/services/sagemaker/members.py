@@ -6,33 +6,40 @@ a test walks botocore's shapes to see that the tables are complete.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from tarry.core.errors import NotSupported
 
 
-class Kept(Enum):
-    """Members that are taken."""
-
-    HONOURED = "honoured"  # it has its effect
-    DESCRIBED_BACK = "described back"  # it has no meaning off AWS; Describe shows it again
+@dataclass(frozen=True, slots=True)
+class Honoured:
+    """Members that have their effect: each reaches what the commands are given, and a test sees to that."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """Members that are not: ``reason`` says why, as the rest of a sentence that begins with the member's name."""
+class DescribedBack:
+    """Members that have no effect here; Describe shows them again. ``reason`` says why they have none."""
 
     reason: str
 
 
-Treatment = Kept | Refused
-HONOURED, DESCRIBED_BACK = Kept.HONOURED, Kept.DESCRIBED_BACK
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Members that are not taken: ``reason`` says why, as the rest of a sentence that begins with the member's name."""
+
+    reason: str
+
+
+Treatment = Honoured | DescribedBack | Refused
+HONOURED = Honoured()
+_NO_NETWORK = DescribedBack("there is no VPC here")
+_NO_ISOLATION = DescribedBack("no engine here can isolate a container's network")
+_ONE_MACHINE = DescribedBack("there is no machine of its own behind an instance")
 
 _CONTAINER: Mapping[str, Treatment] = {
     "ContainerHostname": HONOURED,  # tells the containers of a pipeline apart
     "Image": HONOURED,
-    "ImageConfig": DESCRIBED_BACK,  # how AWS would pull the image
+    "ImageConfig": DescribedBack("images are not pulled from a registry"),
     "Mode": HONOURED,
     "ModelDataUrl": HONOURED,
     "ModelDataSource": HONOURED,
@@ -40,7 +47,7 @@ _CONTAINER: Mapping[str, Treatment] = {
     "Environment": HONOURED,
     "ModelPackageName": Refused("is not supported: there is no model registry here. Give Image and ModelDataUrl."),
     "InferenceSpecificationName": Refused("is not supported: there is no model registry here. Give Image and ModelDataUrl."),
-    "MultiModelConfig": DESCRIBED_BACK,  # such a model is refused by CreateEndpointConfig
+    "MultiModelConfig": DescribedBack("CreateEndpointConfig refuses a model in MultiModel mode"),
     "ContainerMetricsConfig": Refused("is not supported: metrics of containers are not collected."),
 }
 
@@ -52,32 +59,42 @@ _VARIANT: Mapping[str, Treatment] = {
     "InstancePools": HONOURED,
     "VariantInstanceProvisionTimeoutInSeconds": HONOURED,
     "InitialVariantWeight": HONOURED,
-    "AcceleratorType": DESCRIBED_BACK,
+    "AcceleratorType": DescribedBack("Elastic Inference has ended"),
     "CoreDumpConfig": Refused("is not supported: core dumps are not collected."),
     "ServerlessConfig": Refused("is not supported: asynchronous endpoints run on instances. Give InstanceType."),
-    "VolumeSizeInGB": DESCRIBED_BACK,
+    "VolumeSizeInGB": _ONE_MACHINE,
     "ModelDataDownloadTimeoutInSeconds": HONOURED,
     "ContainerStartupHealthCheckTimeoutInSeconds": HONOURED,
-    "EnableSSMAccess": DESCRIBED_BACK,
+    "EnableSSMAccess": _ONE_MACHINE,
     # AWS: the sentence of hashicorp/terraform-provider-aws#45926.
     "ManagedInstanceScaling": Refused("is only supported for inference component endpoints."),
-    "RoutingConfig": DESCRIBED_BACK,  # instances take work from a queue, so there is nothing to route
-    "InferenceAmiVersion": DESCRIBED_BACK,
-    "CapacityReservationConfig": DESCRIBED_BACK,
+    "RoutingConfig": DescribedBack("instances take work from a queue, so there is nothing to route"),
+    "InferenceAmiVersion": _ONE_MACHINE,
+    "CapacityReservationConfig": _ONE_MACHINE,
 }
 
 _TAG: Mapping[str, Treatment] = {"Key": HONOURED, "Value": HONOURED}
+
+_PAGE: Mapping[str, Treatment] = {
+    "SortBy": HONOURED,
+    "SortOrder": HONOURED,
+    "NextToken": HONOURED,
+    "MaxResults": HONOURED,
+    "NameContains": HONOURED,
+    "CreationTimeBefore": HONOURED,
+    "CreationTimeAfter": HONOURED,
+}
 
 MEMBERS: Mapping[str, Mapping[str, Treatment]] = {
     "CreateModelInput": {
         "ModelName": HONOURED,
         "PrimaryContainer": HONOURED,
         "Containers": HONOURED,
-        "InferenceExecutionConfig": DESCRIBED_BACK,  # Serial is what happens; Direct is refused where it would mean something
+        "InferenceExecutionConfig": DescribedBack("Serial is what happens; Direct is refused where it would mean something"),
         "ExecutionRoleArn": HONOURED,
         "Tags": HONOURED,
-        "VpcConfig": DESCRIBED_BACK,
-        "EnableNetworkIsolation": HONOURED,
+        "VpcConfig": _NO_NETWORK,
+        "EnableNetworkIsolation": _NO_ISOLATION,
     },
     "ContainerDefinition": _CONTAINER,
     "ModelDataSource": {"S3DataSource": HONOURED},
@@ -85,26 +102,26 @@ MEMBERS: Mapping[str, Mapping[str, Treatment]] = {
         "S3Uri": HONOURED,
         "S3DataType": HONOURED,
         "CompressionType": HONOURED,
-        "ModelAccessConfig": HONOURED,  # the caller accepts a licence; there is nobody to tell
+        "ModelAccessConfig": DescribedBack("there is nobody to tell that a licence is accepted"),
         "HubAccessConfig": Refused("is not supported: there is no model hub here. Give the S3Uri of the caller's own archive."),
         "ManifestS3Uri": Refused("is not supported: put everything into one archive."),
         "ETag": HONOURED,
         "ManifestEtag": Refused("is not supported: put everything into one archive."),
     },
     "AdditionalModelDataSource": {"ChannelName": HONOURED, "S3DataSource": HONOURED},
-    "ModelAccessConfig": {"AcceptEula": HONOURED},
+    "ModelAccessConfig": {"AcceptEula": DescribedBack("there is nobody to tell that a licence is accepted")},
     "CreateEndpointConfigInput": {
         "EndpointConfigName": HONOURED,
         "ProductionVariants": HONOURED,
         "DataCaptureConfig": Refused("is not supported: requests and answers are in S3 already."),
         "Tags": HONOURED,
-        "KmsKeyId": DESCRIBED_BACK,  # encrypts the instances' disks on AWS
+        "KmsKeyId": DescribedBack("there is no KMS here, and the disk is the server's own"),
         "AsyncInferenceConfig": HONOURED,
         "ExplainerConfig": Refused("is not supported: there is no Clarify explainer here."),
         "ShadowProductionVariants": Refused("is not supported: asynchronous endpoints have no shadow variants."),
         "ExecutionRoleArn": Refused("is only supported for inference component endpoints. Give it to CreateModel."),
-        "VpcConfig": DESCRIBED_BACK,
-        "EnableNetworkIsolation": DESCRIBED_BACK,
+        "VpcConfig": _NO_NETWORK,
+        "EnableNetworkIsolation": _NO_ISOLATION,
         "MetricsConfig": Refused("is not supported: all metrics are published at one rate."),
     },
     "ProductionVariant": _VARIANT,
@@ -112,7 +129,7 @@ MEMBERS: Mapping[str, Mapping[str, Treatment]] = {
     "AsyncInferenceConfig": {"ClientConfig": HONOURED, "OutputConfig": HONOURED},
     "AsyncInferenceClientConfig": {"MaxConcurrentInvocationsPerInstance": HONOURED},
     "AsyncInferenceOutputConfig": {
-        "KmsKeyId": HONOURED,
+        "KmsKeyId": DescribedBack("there is no KMS here: outputs are stored as they are"),
         "S3OutputPath": HONOURED,
         "NotificationConfig": HONOURED,
         "S3FailurePath": HONOURED,
@@ -169,6 +186,33 @@ MEMBERS: Mapping[str, Mapping[str, Treatment]] = {
         "DesiredInstanceCount": HONOURED,
         "ServerlessUpdateConfig": Refused("is not supported: asynchronous endpoints run on instances."),
     },
+    "DescribeModelInput": {"ModelName": HONOURED},
+    "DeleteModelInput": {"ModelName": HONOURED},
+    "ListModelsInput": _PAGE,
+    "DescribeEndpointConfigInput": {"EndpointConfigName": HONOURED},
+    "DeleteEndpointConfigInput": {"EndpointConfigName": HONOURED},
+    "ListEndpointConfigsInput": _PAGE,
+    "DescribeEndpointInput": {"EndpointName": HONOURED},
+    "DeleteEndpointInput": {"EndpointName": HONOURED},
+    "ListEndpointsInput": {
+        **_PAGE,
+        "LastModifiedTimeBefore": HONOURED,
+        "LastModifiedTimeAfter": HONOURED,
+        "StatusEquals": HONOURED,
+    },
+    "InvokeEndpointAsyncInput": {
+        "EndpointName": HONOURED,
+        "ContentType": HONOURED,
+        "Accept": HONOURED,
+        "CustomAttributes": HONOURED,
+        "InferenceId": HONOURED,
+        "InputLocation": HONOURED,
+        "S3OutputPathExtension": HONOURED,
+        "Filename": HONOURED,
+        "RequestTTLSeconds": HONOURED,
+        "InvocationTimeoutSeconds": HONOURED,
+        "Body": HONOURED,
+    },
     "AddTagsInput": {"ResourceArn": HONOURED, "Tags": HONOURED},
     "ListTagsInput": {"ResourceArn": HONOURED, "NextToken": HONOURED, "MaxResults": HONOURED},
     "DeleteTagsInput": {"ResourceArn": HONOURED, "TagKeys": HONOURED},
@@ -189,6 +233,6 @@ def take(shape: str, members: Mapping[str, Any]) -> dict[str, Any]:
         treatment = table.get(name, Refused("is not supported: it is newer than this server."))
         if isinstance(treatment, Refused):
             raise NotSupported(f"{name} {treatment.reason}")
-        if treatment is DESCRIBED_BACK:
+        if isinstance(treatment, DescribedBack):
             described_back[name] = value
     return described_back

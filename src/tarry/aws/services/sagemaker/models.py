@@ -123,7 +123,7 @@ def _additional_model_data(sources: Sequence[Mapping[str, Any]]) -> dict[str, Mo
 def _s3_source(place: Mapping[str, Any]) -> ModelDataSource:
     """AWS: S3ModelDataSource, API reference, says which combinations there are."""
     take("S3ModelDataSource", place)
-    take("ModelAccessConfig", place.get("ModelAccessConfig") or {})
+    take("ModelAccessConfig", place.get("ModelAccessConfig") or {})  # described back as a part of the whole source
     uri, data_type, compression = place["S3Uri"], place["S3DataType"], place["CompressionType"]
     if data_type == "S3Prefix":
         if compression != "None":

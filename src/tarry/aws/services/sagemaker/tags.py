@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from tarry.aws.call import Call, Operation, Params
-from tarry.aws.services.sagemaker.members import take
 from tarry.aws.services.sagemaker.values import read_tags, write_tags
 from tarry.control.tags import TagCommands
 from tarry.core.errors import InvalidRequest
@@ -14,18 +13,15 @@ def tag_operations(tags: TagCommands) -> dict[str, Operation]:
     """The operations on tags, by name."""
 
     async def add_tags(call: Call, params: Params) -> Mapping[str, Any]:
-        take("AddTagsInput", params)
         return {"Tags": write_tags(await tags.add(params["ResourceArn"], read_tags(params["Tags"])))}
 
     async def list_tags(call: Call, params: Params) -> Mapping[str, Any]:
-        take("ListTagsInput", params)
         if params.get("NextToken") is not None:
             # A resource has at most 50 tags and a page at least as many: no token was ever handed out.
             raise InvalidRequest("NextToken is not one that this server has handed out.")
         return {"Tags": write_tags(await tags.list(params["ResourceArn"]))}
 
     async def delete_tags(call: Call, params: Params) -> Mapping[str, Any]:
-        take("DeleteTagsInput", params)
         await tags.remove(params["ResourceArn"], tuple(params["TagKeys"]))
         return {}
 
