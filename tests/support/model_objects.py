@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import io
 import tarfile
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 from tarry.core.errors import ObjectNotFound, TarryError
@@ -18,22 +18,29 @@ class ModelObjects:
     def __init__(self, objects: Mapping[str, bytes] | None = None) -> None:
         self.objects = dict(objects or {})
         self.downloads = 0
+        self.listed = 0
         self.stuck = False
         self.open_error: TarryError | None = None
         self.chunk_error: TarryError | None = None
+        self.said_size: int | None = None
+        """What ``open`` says of a size in place of the truth."""
+        self.on_open: Callable[[S3Location], None] = lambda location: None
 
     @asynccontextmanager
     async def open(self, location: S3Location) -> AsyncIterator[OpenObject]:
+        self.on_open(location)
         if self.open_error is not None:
             raise self.open_error
         if str(location) not in self.objects:
             raise ObjectNotFound(f"There is no object at {location}.")
         body = self.objects[str(location)]
         etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
-        yield OpenObject(content_type="application/x-tar", size=len(body), etag=etag, chunks=self._chunks(body))
+        size = len(body) if self.said_size is None else self.said_size
+        yield OpenObject(content_type="application/x-tar", size=size, etag=etag, chunks=self._chunks(body))
 
     async def list(self, prefix: S3Location) -> AsyncIterator[ListedObject]:
         for uri in sorted(self.objects):
+            self.listed += 1
             if uri.startswith(str(prefix)):
                 body = self.objects[uri]
                 etag = hashlib.md5(body, usedforsecurity=False).hexdigest()

@@ -1,10 +1,14 @@
 import asyncio
 import gc
+import hashlib
+import os
+import threading
 from pathlib import Path
 
 import pytest
 from tests.support.model_objects import ModelObjects, archive_of
 
+from tarry.backends import model_data
 from tarry.backends.model_archive import ArchiveBounds
 from tarry.backends.model_data import ModelData
 from tarry.core.catalog import DataForm, ModelDataSource
@@ -245,4 +249,103 @@ async def test_a_slow_prefix_ends_at_the_time_limit(tmp_path: Path) -> None:
     await data.start()
     with pytest.raises(ModelDataError, match="ModelDataDownloadTimeoutInSeconds"):
         await data.lay_out(PREFIX, tmp_path / "i", timeout_s=0.05)
+    assert cached(tmp_path / "models") == []
+
+
+# ------------------------------------------------------------------------------------------------ what only a race would show
+
+
+async def test_a_file_that_changed_after_the_listing_is_not_taken(tmp_path: Path) -> None:
+    objects = ModelObjects({f"s3://bucket/models/a/{n}": b"old" for n in range(2)})
+    objects.on_open = lambda location: objects.objects.update({str(location): b"new"})  # of the same size
+    data = ModelData(objects, tmp_path / "models")
+    await data.start()
+    with pytest.raises(ModelDataError, match="changed while the model was being downloaded"):
+        await data.lay_out(PREFIX, tmp_path / "i", timeout_s=10)
+    assert cached(tmp_path / "models") == []
+
+
+async def test_one_object_in_two_forms_is_two_models(tmp_path: Path) -> None:
+    objects = ModelObjects({URL: archive_of({"model": b"1"})})
+    data = ModelData(objects, tmp_path / "models")
+    await data.start()
+    await data.lay_out(ModelDataSource(s3_uri=URL), tmp_path / "unpacked", timeout_s=10)
+    await data.lay_out(ModelDataSource(s3_uri=URL, form=DataForm.OBJECT), tmp_path / "whole", timeout_s=10)
+    assert tree(tmp_path / "unpacked") == {"model": b"1"}
+    assert list(tree(tmp_path / "whole")) == ["model.tar.gz"]
+
+
+@pytest.mark.parametrize("form", [DataForm.ARCHIVE, DataForm.OBJECT])
+async def test_more_bytes_than_were_announced_stop_at_the_bound(tmp_path: Path, form: DataForm) -> None:
+    objects = ModelObjects({URL: archive_of({"model": os.urandom(9000)})})
+    objects.said_size = 10
+    bounds = ArchiveBounds(archive_bytes_max=5000) if form is DataForm.ARCHIVE else ArchiveBounds(unpacked_bytes_max=5000)
+    data = ModelData(objects, tmp_path / "models", bounds)
+    await data.start()
+    with pytest.raises(ModelDataError, match="too large"):
+        await data.lay_out(ModelDataSource(s3_uri=URL, form=form), tmp_path / "i", timeout_s=10)
+
+
+async def test_a_single_object_is_read_only_and_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    objects = ModelObjects({"s3://bucket/weights.bin": b"1"})
+    data = ModelData(objects, tmp_path / "models")
+    await data.start()
+    await data.lay_out(ModelDataSource(s3_uri="s3://bucket/weights.bin", form=DataForm.OBJECT), tmp_path / "i", timeout_s=10)
+    assert (tmp_path / "i/weights.bin").stat().st_mode & 0o777 == 0o444
+    assert synced == ["weights.bin", "model", "models"]  # the file, its directory, and the rename
+
+
+async def test_a_listing_is_read_no_further_than_the_bound(tmp_path: Path) -> None:
+    objects = ModelObjects({f"s3://bucket/models/a/{n:03}": b"x" for n in range(100)})
+    data = ModelData(objects, tmp_path / "models", ArchiveBounds(members_max=5))
+    await data.start()
+    with pytest.raises(ModelDataError, match="too large"):
+        await data.lay_out(PREFIX, tmp_path / "i", timeout_s=10)
+    assert objects.listed == 6
+
+
+@pytest.mark.parametrize("written", ["{}", '"{}"'])
+async def test_an_etag_is_one_with_quotes_and_without(tmp_path: Path, written: str) -> None:
+    body = archive_of({"model": b"1"})
+    etag = written.format(hashlib.md5(body, usedforsecurity=False).hexdigest())
+    data = ModelData(ModelObjects({URL: body}), tmp_path / "models")
+    await data.start()
+    await data.lay_out(ModelDataSource(s3_uri=URL, etag=etag), tmp_path / "i", timeout_s=10)
+    assert tree(tmp_path / "i") == {"model": b"1"}
+
+
+async def test_a_cancel_waits_for_the_thread_that_unpacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacking, told, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(archive: Path, model: Path, bounds: ArchiveBounds, stop: threading.Event) -> None:
+        model.mkdir()
+        unpacking.set()
+        assert stop.wait(30)
+        told.wait(30)
+        (model / "last").touch()  # fails where the directory has been removed meanwhile
+        ended.set()
+
+    monkeypatch.setattr(model_data, "unpack", slow)
+    data = ModelData(ModelObjects({URL: b"x"}), tmp_path / "models")
+    await data.start()
+    task = asyncio.create_task(data.lay_out(ModelDataSource(s3_uri=URL), tmp_path / "i", timeout_s=30))
+    assert await asyncio.to_thread(unpacking.wait, 30)
+    task.cancel()
+    try:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not task.done()
+    finally:
+        told.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
     assert cached(tmp_path / "models") == []

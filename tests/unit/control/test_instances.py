@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
-from tests.support.control import World
+from tests.support.control import World, a_deployment, a_variant, an_endpoint
 
-from tarry.control.instances import STORE_PAUSE_S, UNANSWERED_S_MAX, InstanceKeeper
+from tarry.control.instances import STARTUP_PING_EVERY_S, STORE_PAUSE_S, UNANSWERED_S_MAX, InstanceKeeper, instance_spec
 from tarry.core.errors import Conflict, InstanceStartError, StorageFull, TarryError, Throttled
 from tarry.core.instance import Instance, InstanceState
 from tarry.ports import Add, Change, ContainerSpec, InstanceSpec
@@ -174,3 +175,24 @@ async def test_stopping_ends_the_process_and_the_row(given: Given) -> None:
     await given.until(lambda: ID not in given.keeper.attended)
     assert (await given.row()).state is InstanceState.STOPPED
     assert given.engine.stopped == [ID]
+
+
+@pytest.mark.parametrize("silent", ["http://127.0.0.1:20001", "http://127.0.0.1:20002"])
+async def test_a_pipeline_is_in_service_once_all_its_containers_answer(given: Given, silent: str) -> None:
+    given.world.models.unhealthy.add(silent)
+    given.keeper.attend(await given.add(), replace(SPEC, containers=SPEC.containers * 2))
+    for _ in range(3):
+        await given.until(lambda: given.world.clock.sleepers == 1)  # between two pings
+        assert (await given.row()).state is InstanceState.STARTING
+        given.world.clock.advance(STARTUP_PING_EVERY_S)
+    given.world.models.unhealthy.clear()
+    await given.until(lambda: given.store.entities[Instance, ID].state is InstanceState.IN_SERVICE, step_s=1.0)
+
+
+def test_an_instance_is_given_the_time_limits_of_its_variant() -> None:
+    deployment = a_deployment("d", replace(a_variant(), model_data_timeout_s=61, startup_timeout_s=62))
+    row = Instance(
+        id=ID, endpoint_id="e", deployment_id="d", variant_name="A", state=InstanceState.PENDING, concurrency=1, created_at_us=1
+    )
+    spec = instance_spec(an_endpoint(), deployment, row)
+    assert (spec.model_data_timeout_s, spec.startup_timeout_s) == (61, 62)
