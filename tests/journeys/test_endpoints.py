@@ -59,7 +59,6 @@ def test_a_failed_update_leaves_the_old_configuration_in_service(server: ServerP
     [
         ("crash", {"Environment": {"STUB_CRASH": "no module named torch"}}, "no module named torch"),
         ("unknown", {"Image": "nobody/knows:1"}, "nobody/knows:1"),
-        ("no-data", {"ModelDataUrl": f"s3://{BUCKET}/no-such-model.tar.gz"}, "no-such-model.tar.gz"),
         ("bad-data", {"ModelDataUrl": f"s3://{BUCKET}/bad.tar.gz"}, "bad.tar.gz"),
     ],
 )

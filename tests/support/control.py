@@ -24,6 +24,7 @@ from tarry.testing.images import FakeImages
 from tarry.testing.invocations import FakeInvocationRecords, FakeQueueControl
 from tarry.testing.modelserver import FakeModelServer
 from tarry.testing.notifier import FakeNotifier
+from tarry.testing.objects import FakeObjectStore
 from tarry.testing.outbox import FakeOutbox
 from tarry.testing.queue import FakeInvocationQueue
 from tarry.testing.store import FakeStore
@@ -88,7 +89,11 @@ class World:
     alarms: FakeAlarms = field(default_factory=FakeAlarms)
     ids: FakeIds = field(default_factory=FakeIds)
 
+    objects: FakeObjectStore = field(default_factory=FakeObjectStore)
+
     def __post_init__(self) -> None:
+        for key in ("m.tar.gz", "m", "m/weights", "k"):
+            self.objects.put(f"s3://b/{key}", b"model data")
         self.store = FakeStore(self.wakeups)
         self.outbox = FakeOutbox(self.clock)
         self.queue = FakeInvocationQueue(self.store, self.outbox, self.clock, self.ids, self.wakeups)
@@ -104,7 +109,8 @@ class World:
 
     def commands_over(self, store: Store) -> Commands:
         """Commands over another store than the world's own."""
-        return Commands(Context(store=store, clock=self.clock, ids=self.ids, scope=SCOPE), self.alarms, self.ports)
+        context = Context(store=store, clock=self.clock, ids=self.ids, scope=SCOPE, objects=self.objects)
+        return Commands(context, self.alarms, self.ports)
 
     def new_reconciler(self) -> Reconciler:
         return Reconciler(

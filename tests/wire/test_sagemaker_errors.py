@@ -74,6 +74,11 @@ NO_MODEL = f'Could not find model "{ARN}:model/none".'
 
 VALIDATION: dict[str, tuple[str, dict[str, Any], str]] = {
     # missing
+    "a model of data that are not there": (
+        "create_model",
+        {"ModelName": "m", "ExecutionRoleArn": ROLE, "PrimaryContainer": {"Image": IMAGE, "ModelDataUrl": "s3://b/none.tar.gz"}},
+        "Could not find model data at s3://b/none.tar.gz.",
+    ),
     "describe a missing endpoint": ("describe_endpoint", {"EndpointName": "None"}, NO_ENDPOINT),
     "delete a missing endpoint": ("delete_endpoint", {"EndpointName": "none"}, NO_ENDPOINT),
     "update a missing endpoint": ("update_endpoint", {"EndpointName": "none", "EndpointConfigName": "Mine"}, NO_ENDPOINT),

@@ -268,7 +268,7 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
     worker = Worker(queue, cloud.objects, models, data.records, settlement, clock)
     slots = Slots(store, queue, worker, models, clock, wakeups, lease_s)
     invocations = InvocationPorts(queue=queue, records=data.records, control=data.control, wakeups=wakeups)
-    commands = Commands(Context(store=store, clock=clock, ids=ids, scope=scope), alarms, invocations)
+    commands = Commands(Context(store=store, clock=clock, ids=ids, scope=scope, objects=cloud.objects), alarms, invocations)
     app = App(
         services={
             "sagemaker": sagemaker_service(commands),

@@ -16,7 +16,7 @@ from tarry.core.deployment import TRANSITIONS, Deployment, DeploymentState, Rout
 from tarry.core.endpoint import Endpoint, EndpointStatus, require_transition
 from tarry.core.errors import Bug
 from tarry.core.instance import FAILURE_REASON_CHARS_MAX, Instance, InstanceState
-from tarry.core.invocation import CONCURRENCY_DEFAULT
+from tarry.core.instance_types import default_concurrency
 from tarry.core.planning import (
     Action,
     Activate,
@@ -112,7 +112,7 @@ class Actions:
             variant_name=action.variant_name,
             instance_type=action.instance_type,
             state=InstanceState.PENDING,
-            concurrency=CONCURRENCY_DEFAULT if concurrency is None else concurrency,
+            concurrency=default_concurrency(action.instance_type) if concurrency is None else concurrency,
             created_at_us=self._clock.now_us(),
         )
         spec = instance_spec(view.endpoint, deployment, row)

@@ -7,7 +7,7 @@ from tarry.core.catalog import EndpointConfig, Model, TagSet
 from tarry.core.endpoint import Endpoint
 from tarry.core.errors import AlreadyExists, Conflict, NotFound
 from tarry.core.names import Scope
-from tarry.ports import Add, Change, Clock, Ids, Remove, Replace, Store
+from tarry.ports import Add, Change, Clock, Ids, ObjectStore, Remove, Replace, Store
 
 _TRIES = 5
 
@@ -35,6 +35,7 @@ class Context:
     clock: Clock
     ids: Ids
     scope: Scope
+    objects: ObjectStore
 
     def arn(self, kind: Kind, name: str) -> str:
         """The ARN of a resource."""

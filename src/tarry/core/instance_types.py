@@ -1,8 +1,8 @@
 """What an ML instance type stands for: processors, memory, accelerators.
 
 SageMaker's ``ml.<family>.<size>`` is EC2's ``<family>.<size>``. Within a family everything grows with the size, so a family is
-a few numbers and not a table of its own. The numbers tell programs and container engines what a type would have; a process engine
-reserves none of it: an ``ml.g5.xlarge`` configuration runs on a laptop's CPU.
+a few numbers and not a table of its own. The numbers give defaults: how many requests an instance works on at once where nobody
+has said. They reserve nothing: an ``ml.g5.xlarge`` configuration runs on a laptop's CPU.
 
 AWS: EC2 user guide, instance type specifications (general purpose, compute, memory, accelerated).
 """
@@ -72,6 +72,20 @@ _ACCELERATORS: Mapping[str, tuple[str, Mapping[str, int]]] = {
     "trn2": ("AWS Trainium2", {"48xlarge": 16}),
     "dl1": ("Intel Gaudi", {"24xlarge": 8}),
 }
+
+_CONCURRENCY_UNKNOWN = 4
+
+
+def default_concurrency(name: str) -> int:
+    """How many requests an instance of this type works on at once, where MaxConcurrentInvocationsPerInstance is left out.
+
+    OURS: AWS picks a number and does not say which; one for each vCPU is what users of it suppose. A type that only a newer
+    botocore knows has 4.
+    """
+    try:
+        return instance_type(name).vcpus
+    except InvalidRequest:
+        return _CONCURRENCY_UNKNOWN
 
 
 def instance_type(name: str) -> InstanceType:

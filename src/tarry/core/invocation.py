@@ -26,7 +26,6 @@ PRIORITY_MAX = 9
 """Priorities go from -9 to 9; 0 is the default."""
 HEAD_START_US = 600_000_000
 """What one step of priority is worth: a request is taken as if it had come ten minutes earlier."""
-CONCURRENCY_DEFAULT = 4  # OURS: AWS picks a number and does not say which; the seed's example has 4
 
 
 class InvocationState(StrEnum):

@@ -6,9 +6,10 @@ import pytest
 from tests.support.control import World, a_variant
 
 from tarry.control.requests import CreateEndpoint, CreateEndpointConfig, CreateModel, UpdateEndpoint
-from tarry.core.catalog import AsyncInferenceConfig, Container, Model, TagSet, Variant
+from tarry.core.catalog import AsyncInferenceConfig, Container, DataForm, Model, ModelDataSource, TagSet, Variant
 from tarry.core.deployment import DesiredCapacity
 from tarry.core.errors import AlreadyExists, InProgress, InvalidRequest, LimitExceeded, NotFound
+from tarry.core.names import S3Location
 from tarry.ports import PageQuery
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012"
@@ -43,6 +44,60 @@ async def test_duplicates_are_refused_in_words_that_the_sdk_swallows(world: Worl
     with pytest.raises(AlreadyExists) as told:
         await world.commands.endpoints.create(CreateEndpoint(name="EP", config_name="c"))
     assert str(told.value) == f'Cannot create already existing endpoint "{ARN}:endpoint/ep".'
+
+
+def model_of(source: ModelDataSource, additional: bool) -> CreateModel:
+    image = MODEL.containers[0]
+    container = replace(image, additional_model_data={"c": source}) if additional else replace(image, model_data=source)
+    return replace(MODEL, containers=(container,))
+
+
+@pytest.mark.parametrize(
+    ("uri", "form", "there"),
+    [
+        ("s3://b/m.tar.gz", DataForm.ARCHIVE, True),
+        ("s3://b/m.tar", DataForm.ARCHIVE, False),
+        ("s3://nobody/m.tar.gz", DataForm.ARCHIVE, False),
+        ("s3://b/damaged", DataForm.OBJECT, True),  # that is told where it is read
+        ("s3://b/none", DataForm.OBJECT, False),
+        ("s3://b/m/", DataForm.PREFIX, True),
+        ("s3://b/none/", DataForm.PREFIX, False),
+        ("s3://nobody/m/", DataForm.PREFIX, False),
+    ],
+)
+@pytest.mark.parametrize("additional", [False, True])
+async def test_model_data_must_be_there(world: World, uri: str, form: DataForm, there: bool, additional: bool) -> None:
+    world.objects.put("s3://b/damaged", b"x")
+    world.objects.damaged.add(S3Location.parse("s3://b/damaged"))
+    source = ModelDataSource(s3_uri=uri, form=form)
+    create = world.commands.models.create(model_of(source, additional))
+    if there:
+        assert (await create).name == "My-Model"
+    else:
+        with pytest.raises(InvalidRequest) as told:
+            await create
+        assert str(told.value) == f"Could not find model data at {uri}."
+        assert await world.store.named(Model, "My-Model") is None
+
+
+@pytest.mark.parametrize("additional", [False, True])
+async def test_model_data_must_be_at_an_s3_uri(world: World, additional: bool) -> None:
+    source = ModelDataSource(s3_uri="https://host")
+    with pytest.raises(InvalidRequest, match="Expected an S3 URI"):
+        await world.commands.models.create(model_of(source, additional))
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        AsyncInferenceConfig(s3_output_path="https://host"),
+        AsyncInferenceConfig(s3_output_path="s3://b/out", s3_failure_path="https://host"),
+    ],
+)
+async def test_both_output_paths_must_be_s3_uris(world: World, output: AsyncInferenceConfig) -> None:
+    await world.model_and_config()
+    with pytest.raises(InvalidRequest, match="Expected an S3 URI"):
+        await world.commands.endpoint_configs.create(replace(config(a_variant()), async_inference=output))
 
 
 async def test_what_is_missing_is_named_by_its_arn(world: World) -> None:

@@ -17,7 +17,7 @@ from tarry.core.endpoint import EndpointStatus
 from tarry.core.errors import Conflict, InProgress, InstanceStartError, StorageFull, TarryError, Throttled
 from tarry.core.history import InvocationRecord
 from tarry.core.instance import FAILURE_REASON_CHARS_MAX, Instance, InstanceState, explain_failure
-from tarry.core.invocation import CONCURRENCY_DEFAULT, Invocation, InvocationState
+from tarry.core.invocation import Invocation, InvocationState
 from tarry.ports import CHANNEL_ENDPOINTS, Add, ContainerSpec, InstanceSpec, Replace
 from tarry.testing.engine import FakeEngine
 
@@ -68,7 +68,7 @@ async def test_a_new_endpoint_comes_into_service(world: World) -> None:
     assert instance.state == "InService"
     assert instance.addresses == ("http://127.0.0.1:20001",)
     assert instance.ready_at_us == world.clock.now_us()
-    assert instance.concurrency == CONCURRENCY_DEFAULT
+    assert instance.concurrency == 4  # the vCPUs of an ml.m5.xlarge
     routing = await world.store.get(Routing, endpoint.id)
     assert routing is not None
     assert [(share.variant_name, len(share.buckets)) for share in routing.shares] == [("A", 100)]

@@ -4,7 +4,7 @@ import pytest
 from botocore.loaders import Loader
 
 from tarry.core.errors import InvalidRequest
-from tarry.core.instance_types import instance_type
+from tarry.core.instance_types import default_concurrency, instance_type
 
 NAMES: list[str] = Loader().load_service_model("sagemaker", "service-2")["shapes"]["ProductionVariantInstanceType"]["enum"]
 
@@ -46,3 +46,8 @@ def test_types_that_people_know(name: str, vcpus: int, memory_gib: float, accele
 def test_what_is_no_type_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequest, match="is not known"):
         instance_type(name)
+
+
+@pytest.mark.parametrize(("name", "concurrency"), [("ml.m5.xlarge", 4), ("ml.c5.18xlarge", 72), ("ml.quantum.xlarge", 4)])
+def test_an_instance_works_on_as_many_requests_as_its_type_has_vcpus(name: str, concurrency: int) -> None:
+    assert default_concurrency(name) == concurrency
