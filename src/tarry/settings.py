@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tarry.core.errors import InvalidRequest
 
 ENV_PREFIX = "TARRY_"
+DATA_DIR_VARIABLE = "TARRY_DATA_DIR"
+"""What stands for a ``--data-dir`` that is not given. The command line reads it: which directory it is has to be known before its
+``tarry.toml`` can be."""
 _DELIMITER = "__"
 
 
@@ -135,6 +138,8 @@ def load(data_dir: Path, flags: Mapping[str, Any], environ: Mapping[str, str] = 
 
 
 def _check(source: str, values: Mapping[str, Any], data_dir: Path) -> None:
+    if "data_dir" in values:
+        raise InvalidRequest(f"Setting 'data_dir' from {source}: it is given as --data-dir or {DATA_DIR_VARIABLE}.")
     try:
         Settings(**{**values, "data_dir": data_dir})
     except ValidationError as error:
@@ -157,7 +162,7 @@ def _read_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     """TARRY_GROUP__KEY variables as nested values; one that fits no group is kept so that ``_check`` refuses it."""
     groups: dict[str, Any] = {}
     for name, value in environ.items():
-        if not name.startswith(ENV_PREFIX):
+        if not name.startswith(ENV_PREFIX) or name == DATA_DIR_VARIABLE:
             continue
         group, _, key = name.removeprefix(ENV_PREFIX).lower().partition(_DELIMITER)
         parsed = _from_json(name, value) if value[:1] in ("[", "{") else value

@@ -28,6 +28,10 @@ def test_lists_come_as_json(tmp_path: Path) -> None:
     assert settings.engine.ports == (3, 4)
 
 
+def test_the_directory_is_the_command_lines_business(tmp_path: Path) -> None:
+    assert load(tmp_path, {}, {"TARRY_DATA_DIR": "/elsewhere"}).data_dir == tmp_path
+
+
 @pytest.mark.parametrize(
     ("toml", "environ", "flags", "words"),
     [
@@ -42,6 +46,7 @@ def test_lists_come_as_json(tmp_path: Path) -> None:
         ("", {}, {"scope": {"account_id": "12"}}, r"scope\.account_id"),
         ("", {}, {"scope": {"region": "EU west"}}, r"scope\.region"),
         ("", {}, {"server": {"tls_cert": Path("c")}}, "give both or neither"),
+        ("data_dir = '/a'", {}, {}, r"data_dir.*tarry\.toml.*--data-dir or TARRY_DATA_DIR"),
         ("", {"TARRY_QUEUE__LEASE_S": "0"}, {}, r"queue\.lease_s"),
     ],
 )

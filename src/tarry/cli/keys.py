@@ -1,26 +1,22 @@
 """``tarry keys``: who may use the server, and what for."""
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
-from tarry.aws.client import KeyRefused, Target, call
+from tarry.aws.client import KeyRefused, call
 from tarry.aws.policy_review import unmatched
 from tarry.bootstrap.directory import DataDirectory
+from tarry.cli.shared import AsJson, DataDir, messages, print_json, print_table, target_of
 from tarry.core.errors import InvalidRequest
 from tarry.core.policy import read_policy
 
 app = typer.Typer(help="Key pairs: who may use the server, and what for.", no_args_is_help=True)
 
-DataDir = Annotated[Path, typer.Option("--data-dir", help="Data directory of the running server.", file_okay=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 PolicyFile = Annotated[
     Path | None, typer.Option("--policy", help="IAM policy (JSON) of what the key may do.", exists=True, dir_okay=False)
 ]
@@ -29,15 +25,6 @@ NameOrId = Annotated[str, typer.Argument(help="Id of one key pair, or a name for
 
 ALL_ALLOWED = "everything"
 PATTERNS_SHOWN = 3
-
-
-def target_of(directory: DataDirectory) -> Target:
-    """The running server of a data directory, with its first key. Errors: NoCredentials and those of ``read_server``."""
-    server = directory.read_server()
-    key_id, secret = directory.read_credentials()
-    return Target(
-        url=server.url, region=directory.read_region(), access_key_id=key_id, secret=secret, ca_bundle=server.tls_cert or None
-    )
 
 
 @app.command()
@@ -55,27 +42,19 @@ def list_keys(data_dir: DataDir, as_json: AsJson = False) -> None:
     """All key pairs, without their secrets."""
     keys = _all_keys(DataDirectory(data_dir))
     if as_json:
-        typer.echo(json.dumps(keys, indent=2, default=lambda value: value.isoformat()))
+        print_json(keys)
         return
     rows = [
         (
             key["Name"],
             key["AccessKeyId"],
-            key["Status"],
-            f"{key['CreateDate']:%Y-%m-%d %H:%M}",
+            Text(key["Status"], style="green" if key["Status"] == "Active" else "dim"),
+            f"{key['CreateDate'].astimezone(UTC):%Y-%m-%d %H:%M}",
             summary(key.get("PolicyDocument")),
         )
         for key in keys
     ]
-    if not sys.stdout.isatty():
-        for row in rows:
-            typer.echo("\t".join(row))
-        return
-    table = Table("name", "id", "status", "created (UTC)", "may do")
-    for name, key_id, status, created, may in rows:
-        style = "green" if status == "Active" else "dim"
-        table.add_row(name, key_id, f"[{style}]{status}[/]", created, escape(may))
-    Console().print(table)
+    print_table(("name", "id", "status", "created (UTC)", "may do"), rows)
 
 
 @app.command()
@@ -218,9 +197,9 @@ def _warn(directory: DataDirectory, document: str | None) -> None:
 
 def _show_new(made: Any, *, as_json: bool, may: str) -> None:
     if as_json:
-        typer.echo(json.dumps(made, indent=2))
+        print_json(made)
         return
     typer.echo(f"name = {made['Name']}")
     typer.echo(f"aws_access_key_id = {made['AccessKeyId']}")
     typer.echo(f"aws_secret_access_key = {made['SecretAccessKey']}")
-    Console(stderr=True).print(f"It may do {may}. The secret is shown this once.", highlight=False, markup=False)
+    messages.print(f"It may do {may}. The secret is shown this once.")

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 import tarry
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
-from tarry.bootstrap.images import build_image
 from tarry.bootstrap.sdk_config import FILE as SDK_CONFIG
-from tarry.bootstrap.serve import run_server
 from tarry.cli import keys
+from tarry.cli.shared import DataDir, messages, one_line, working
 from tarry.core.errors import TarryError
-from tarry.settings import load
+from tarry.settings import DATA_DIR_VARIABLE, load
 
 app = typer.Typer(
     name="tarry",
@@ -29,14 +27,18 @@ app = typer.Typer(
 )
 START_S_MAX = 60.0
 NO_PROXY = "127.0.0.1,localhost"
-_errors = Console(stderr=True, soft_wrap=True)
 
-DataDir = Annotated[Path, typer.Option("--data-dir", help="Directory that holds everything this server keeps.", file_okay=False)]
+ServedDir = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir", envvar=DATA_DIR_VARIABLE, help="Directory that holds everything this server keeps.", file_okay=False
+    ),
+]
 
 
 @app.command()
 def serve(  # noqa: PLR0913, PLR0917 - one parameter a flag
-    data_dir: DataDir,
+    data_dir: ServedDir,
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one. [default: 8780]")] = None,
     region: Annotated[
@@ -56,6 +58,8 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter a flag
     ] = None,
 ) -> None:
     """Run the server: every AWS service that Tarry offers, on one port, in one process."""
+    from tarry.bootstrap.serve import run_server  # noqa: PLC0415 - slow to import, and no other command needs a server
+
     flags: dict[str, Any] = {
         "environments_dir": environments,
         "server": {
@@ -79,6 +83,7 @@ def env(data_dir: DataDir) -> None:
     access_key_id, secret = directory.read_credentials()
     region = directory.read_region()
     exports = {
+        DATA_DIR_VARIABLE: str(directory.root),
         "AWS_ENDPOINT_URL": server.url,
         "AWS_ACCESS_KEY_ID": access_key_id,
         "AWS_SECRET_ACCESS_KEY": secret,
@@ -125,9 +130,11 @@ def images_build(
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Directory whose tarry.toml names more images.")] = None,
 ) -> None:
     """Build an image's environment now instead of at the first endpoint that needs it."""
+    from tarry.bootstrap.images import build_image  # noqa: PLC0415 - slow to import
+
     directories = load(data_dir, {}).images.directories if data_dir else ()
-    with _errors.status(f"building the environment of {reference}") as status:
-        build_image(reference, environments, lambda line: status.update(escape(line)), directories)
+    with working(f"building the environment of {reference}") as status:
+        build_image(reference, environments, lambda line: status.update(Text(line)), directories)
     typer.echo(f"{reference} can be started from {environments}")
 
 
@@ -142,5 +149,5 @@ def main() -> None:
     try:
         app()
     except TarryError as error:
-        _errors.print(f"[bold red]tarry:[/] {escape(str(error))}", highlight=False)
+        messages.print(Text.assemble(("tarry:", "bold red"), f" {one_line(str(error))}"))
         raise SystemExit(1) from None

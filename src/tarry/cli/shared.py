@@ -1,0 +1,112 @@
+"""What the commands that ask a running server have in common: whom they ask, and how they answer people and scripts.
+
+Results go to standard output: tables and colours on a terminal, else one line a row with tabs, or JSON. Everything else
+(progress, hints, errors) goes to standard error, so that a pipe holds results only.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+from tarry.aws.client import Refusal, Target
+from tarry.bootstrap.directory import DataDirectory
+from tarry.core.errors import InvalidRequest
+from tarry.settings import DATA_DIR_VARIABLE
+
+DataDir = Annotated[
+    Path, typer.Option("--data-dir", envvar=DATA_DIR_VARIABLE, help="Data directory of the running server.", file_okay=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Cell = str | Text
+
+messages = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+"""Standard error, for people."""
+_NOT_FOUND = "ResourceNotFoundException"
+
+
+def target_of(directory: DataDirectory) -> Target:
+    """The running server of a data directory, with its first key. Errors: NoCredentials and those of ``read_server``."""
+    server = directory.read_server()
+    key_id, secret = directory.read_credentials()
+    return Target(
+        url=server.url, region=directory.read_region(), access_key_id=key_id, secret=secret, ca_bundle=server.tls_cert or None
+    )
+
+
+def print_json(value: Any) -> None:
+    """A value of the API as JSON; times are ISO 8601, UTC."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_iso))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    """Rows with a head on a terminal; else without one, the cells apart by tabs."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            typer.echo("\t".join(one_line(str(cell)) for cell in row))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, name in enumerate(columns):
+        table.add_column(name, no_wrap=number == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(one_line(cell)) for cell in row))
+    Console().print(table)
+
+
+def print_properties(pairs: Iterable[tuple[str, Cell]]) -> None:
+    """Names and values, one pair a line."""
+    if not sys.stdout.isatty():
+        print_table((), pairs)
+        return
+    grid = Table.grid(padding=(0, 2))
+    for name, value in pairs:
+        grid.add_row(Text(name, style="bold"), value if isinstance(value, Text) else Text(one_line(value)))
+    Console().print(grid)
+
+
+def one_line(text: str) -> str:
+    """Text without what moves a terminal's cursor: reasons hold what containers said."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def printable(text: str) -> str:
+    """The same for text of several lines."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text)
+
+
+def working(what: str) -> Status:
+    """Shows on a terminal that something is being done, while the context is open."""
+    return messages.status(Text(what))
+
+
+@contextlib.contextmanager
+def next_step(step: str) -> Iterator[None]:
+    """Says what to do where the server knows no such thing."""
+    try:
+        yield
+    except Refusal as error:
+        if error.code != _NOT_FOUND:
+            raise
+        raise InvalidRequest(f"{error} {step}") from None
+
+
+def as_command(arguments: str, directory: DataDirectory) -> str:
+    """The command with these arguments on the same server, as one types it."""
+    if os.environ.get(DATA_DIR_VARIABLE) == str(directory.root):
+        return f"tarry {arguments}"
+    return f"tarry {arguments} --data-dir {shlex.quote(str(directory.root))}"
+
+
+def _iso(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
