@@ -122,10 +122,14 @@ class DataDirectory:
         except (configparser.Error, UnicodeDecodeError, KeyError):
             raise InvalidRequest(f"{path} is damaged. Move it away: the next start makes a new key pair.") from None
 
+    def read_scope(self) -> Scope:
+        """The account and region of DIR, once a server has been started on it."""
+        known = json.loads((self.root / "scope.json").read_text("utf-8"))
+        return Scope(account_id=known["account_id"], region=known["region"])
+
     def read_region(self) -> str:
         """The region of DIR."""
-        region: str = json.loads((self.root / "scope.json").read_text("utf-8"))["region"]
-        return region
+        return self.read_scope().region
 
     def write_server(self, info: ServerInfo) -> None:
         """Say where the server listens; written after the bind."""

@@ -12,9 +12,14 @@ from tarry.files import write_file
 FILE = "sagemaker-sdk.yaml"
 
 
+def default_bucket(scope: Scope) -> str:
+    """The bucket that people expect to be there for what they do not place themselves."""
+    # AWS: the name that the SDK would make up (sagemaker-python-sdk, session.py: generate_default_sagemaker_bucket_name).
+    return f"sagemaker-{scope.region}-{scope.account_id}"
+
+
 def write_sdk_config(root: Path, scope: Scope) -> None:
     """Write the file below the data directory; the same content every time."""
-    # AWS: the name that the SDK would make up (sagemaker-python-sdk, session.py: generate_default_sagemaker_bucket_name).
     text = f"""\
 SchemaVersion: '1.0'
 SageMaker:
@@ -22,6 +27,6 @@ SageMaker:
     Modules:
       TelemetryOptOut: true
       Session:
-        DefaultS3Bucket: sagemaker-{scope.region}-{scope.account_id}
+        DefaultS3Bucket: {default_bucket(scope)}
 """
     write_file(root / FILE, text.encode())

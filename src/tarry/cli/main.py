@@ -12,7 +12,8 @@ from rich.text import Text
 import tarry
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
 from tarry.bootstrap.sdk_config import FILE as SDK_CONFIG
-from tarry.cli import keys
+from tarry.cli import invocations, keys, queues
+from tarry.cli.invoke import invoke_command
 from tarry.cli.shared import DataDir, messages, one_line, working
 from tarry.core.errors import TarryError
 from tarry.settings import DATA_DIR_VARIABLE, load
@@ -117,6 +118,10 @@ def _joined(separator: str, ours: str, name: str) -> str:
     return separator.join(parts)
 
 
+app.command("invoke")(invoke_command)
+app.add_typer(invocations.app, name="invocations")
+app.command("endpoints")(queues.endpoints)
+app.add_typer(queues.app, name="queue")
 app.add_typer(keys.app, name="keys")
 
 images = typer.Typer(help="What can be started.", no_args_is_help=True)

@@ -10,9 +10,10 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
 from rich.console import Console
@@ -33,7 +34,7 @@ Cell = str | Text
 
 messages = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 """Standard error, for people."""
-_NOT_FOUND = "ResourceNotFoundException"
+NOT_FOUND = "ResourceNotFoundException"
 
 
 def target_of(directory: DataDirectory) -> Target:
@@ -45,17 +46,50 @@ def target_of(directory: DataDirectory) -> Target:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The running server of a data directory, and how one types commands for it."""
+
+    directory: DataDirectory
+    target: Target
+
+    @classmethod
+    def of(cls, data_dir: Path) -> Self:
+        """Errors: those of ``target_of``."""
+        directory = DataDirectory(data_dir)
+        return cls(directory, target_of(directory))
+
+    def command(self, arguments: str) -> str:
+        """The command with these arguments on this server."""
+        if os.environ.get(DATA_DIR_VARIABLE) == str(self.directory.root):
+            return f"tarry {arguments}"
+        return f"tarry {arguments} --data-dir {shlex.quote(str(self.directory.root))}"
+
+    @contextlib.contextmanager
+    def knows_endpoint(self) -> Iterator[None]:
+        """Where the server knows no such endpoint, say where to look."""
+        try:
+            yield
+        except Refusal as error:
+            if error.code != NOT_FOUND:
+                raise
+            raise InvalidRequest(f"{error} `{self.command('endpoints')}` lists what there is.") from None
+
+
 def print_json(value: Any) -> None:
     """A value of the API as JSON; times are ISO 8601, UTC."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_iso))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Rows with a head on a terminal; else without one, the cells apart by tabs."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], title: str | None = None) -> None:
+    """Rows with a head on a terminal; else without one, the cells apart by tabs. A title is a line, or each row's first cell."""
     if not sys.stdout.isatty():
         for row in rows:
-            typer.echo("\t".join(one_line(str(cell)) for cell in row))
+            cells = row if title is None else (title, *row)
+            typer.echo("\t".join(one_line(str(cell)) for cell in cells))
         return
+    if title is not None:
+        typer.echo(f"\n{title}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, name in enumerate(columns):
         table.add_column(name, no_wrap=number == 0, overflow="fold")
@@ -85,27 +119,15 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text)
 
 
+def hint(text: str) -> None:
+    """A word beside the result, for people; scripts do without it."""
+    if messages.is_terminal:
+        messages.print(text)
+
+
 def working(what: str) -> Status:
     """Shows on a terminal that something is being done, while the context is open."""
     return messages.status(Text(what))
-
-
-@contextlib.contextmanager
-def next_step(step: str) -> Iterator[None]:
-    """Says what to do where the server knows no such thing."""
-    try:
-        yield
-    except Refusal as error:
-        if error.code != _NOT_FOUND:
-            raise
-        raise InvalidRequest(f"{error} {step}") from None
-
-
-def as_command(arguments: str, directory: DataDirectory) -> str:
-    """The command with these arguments on the same server, as one types it."""
-    if os.environ.get(DATA_DIR_VARIABLE) == str(directory.root):
-        return f"tarry {arguments}"
-    return f"tarry {arguments} --data-dir {shlex.quote(str(directory.root))}"
 
 
 def _iso(value: datetime) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
-from tarry.aws.client import Refusal
+from tarry.aws.client import Refusal, Target
 from tarry.bootstrap.directory import DataDirectory
-from tarry.cli.shared import as_command, next_step, print_json, print_properties, print_table
+from tarry.cli.shared import Server, print_json, print_properties, print_table
 from tarry.core.errors import InvalidRequest
 
 ROWS = [("a", Text("Failed", style="red"), "two\nlines\tand \x1b[2J")]
@@ -64,16 +64,20 @@ def test_json_has_times_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(said) == {"ReceivedTime": "2026-11-01T10:00:00.250Z", "Reason": "größer"}
 
 
-def test_what_is_not_found_comes_with_the_next_step() -> None:
-    with pytest.raises(InvalidRequest, match=r"Could not find it\. Look there\.$"), next_step("Look there."):
+@pytest.fixture
+def server() -> Server:
+    return Server(DataDirectory(Path("/data dir")), Target(url="", region="", access_key_id="", secret=""))
+
+
+def test_what_is_not_found_comes_with_the_next_step(server: Server) -> None:
+    with pytest.raises(InvalidRequest, match=r"Could not find it\. `tarry endpoints"), server.knows_endpoint():
         raise Refusal("ResourceNotFoundException", "Could not find it.")
-    with pytest.raises(Refusal, match=r"denied$"), next_step("Look there."):
+    with pytest.raises(Refusal, match=r"denied$"), server.knows_endpoint():
         raise Refusal("AccessDeniedException", "denied")
 
 
-def test_the_next_command_names_the_directory_unless_the_shell_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    directory = DataDirectory(Path("/data dir"))
+def test_the_next_command_names_the_directory_unless_the_shell_knows_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TARRY_DATA_DIR", raising=False)
-    assert as_command("endpoints", directory) == "tarry endpoints --data-dir '/data dir'"
+    assert server.command("endpoints") == "tarry endpoints --data-dir '/data dir'"
     monkeypatch.setenv("TARRY_DATA_DIR", "/data dir")
-    assert as_command("endpoints", directory) == "tarry endpoints"
+    assert server.command("endpoints") == "tarry endpoints"
