@@ -125,6 +125,30 @@ def test_a_failure_tells_its_reason_and_what_the_container_said(server: ServerPr
     assert [path.name for path in tmp_path.iterdir()] == ["in.json"]
 
 
+def test_of_a_large_failure_the_beginning_is_shown(server: ServerProcess, endpoint: str, tmp_path: Path) -> None:
+    file = tmp_path / "in.json"
+    file.write_bytes(deploy.wish(status=500, big=200_000))
+    done = tarry(server, "invoke", endpoint, file, "--wait")
+    assert done.code == 3
+    assert done.err.count("x" * 65_536) == 1
+    assert len(done.err) < 67_000
+    assert "(200000 bytes, the first 65536 are shown)" in done.err
+
+
+def test_a_terminal_is_asked_for_input_and_spared_what_is_no_text(server: ServerProcess, endpoint: str, tmp_path: Path) -> None:
+    with terminal(server, "invoke", endpoint, "-", "--wait") as asked:
+        asked.read_until("Ctrl-D")
+        asked.type("typed in\n\x04")
+        assert asked.finish() == 0
+    assert asked.text.count("typed in") == 2  # its echo and the answer
+    file = tmp_path / "in.bin"
+    file.write_bytes(b"\x00\x1b[2J")
+    with terminal(server, "invoke", endpoint, file, "--wait") as spared:
+        assert spared.finish() == 0
+    assert "\x1b[2J" not in spared.text
+    assert "--output FILE" in spared.text
+
+
 def test_a_large_input_goes_over_s3_and_the_answer_into_a_file(server: ServerProcess, endpoint: str, tmp_path: Path) -> None:
     body = os.urandom(3_000_000)
     file, answer = tmp_path / "in.bin", tmp_path / "answer"

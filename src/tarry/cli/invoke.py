@@ -1,6 +1,7 @@
 """``tarry invoke``: a file goes in, an invocation comes out; with ``--wait`` its answer."""
 
 import contextlib
+import io
 import mimetypes
 import shutil
 import tempfile
@@ -80,6 +81,8 @@ def _seekable(file: IO[bytes]) -> Iterator[IO[bytes]]:
         return
     if file.isatty():
         messages.print("Reading standard input; Ctrl-D ends it.")
+        yield io.BytesIO(file.read())  # in pieces it would take a second Ctrl-D
+        return
     with tempfile.TemporaryFile() as spool:
         shutil.copyfileobj(file, spool)
         yield spool
