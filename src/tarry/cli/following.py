@@ -94,7 +94,7 @@ def _took(invocation: dict[str, Any]) -> str:
 
 def _save(target: Target, location: str, output: Path) -> int:
     size, pieces = read_object(target, location)
-    with _opened(output) as file, working(f"saving {location}") as status:
+    with whole_file(output) as file, working(f"saving {location}") as status:
         done = 0
         for piece in pieces:
             file.write(piece)
@@ -104,7 +104,7 @@ def _save(target: Target, location: str, output: Path) -> int:
 
 
 @contextlib.contextmanager
-def _opened(output: Path) -> Iterator[IO[bytes]]:
+def whole_file(output: Path) -> Iterator[IO[bytes]]:
     """A file that takes its name when it is whole; a device or pipe as it is. Errors: InvalidRequest."""
     special = output.exists() and not output.is_file()
     place = output if special else output.resolve()
