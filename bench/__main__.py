@@ -26,20 +26,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=8, help="length of each accept run")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds of bare and tarry")
     parser.add_argument("--invocations", type=int, default=1000, help="how many end to end")
+    parser.add_argument("--only", choices=("accept", "end-to-end"), help="one part alone")
     options = parser.parse_args()
     require_wrk()
     console = Console()
-    with tempfile.TemporaryDirectory(prefix="tarry-bench-") as directory:
-        with ServerProcess(Path(directory) / "accept") as server, console.status("accepting"):
-            accepted = accept.measure(server, options.seconds, options.rounds)
-        with ServerProcess(Path(directory) / "end-to-end") as server, console.status("end to end"):
-            ended = end_to_end.measure(server, options.invocations)
-    raw = {
+    raw: dict[str, Any] = {
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
-        "accept": accepted,
-        "end_to_end": ended,
     }
+    with tempfile.TemporaryDirectory(prefix="tarry-bench-") as directory:
+        if options.only in (None, "accept"):
+            with ServerProcess(Path(directory) / "accept") as server, console.status("accepting"):
+                raw["accept"] = accept.measure(server, options.seconds, options.rounds)
+        if options.only in (None, "end-to-end"):
+            with ServerProcess(Path(directory) / "end-to-end") as server, console.status("end to end"):
+                raw["end_to_end"] = end_to_end.measure(server, options.invocations)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{raw['when'].replace(':', '')}.json"
     path.write_text(json.dumps(raw, indent=2) + "\n")
@@ -52,16 +53,25 @@ def _median(runs: list[dict[str, Any]], key: str) -> float:
 
 
 def _show(console: Console, raw: dict[str, Any]) -> None:
-    bare, tarry = raw["accept"]["bare"], raw["accept"]["tarry"]
-    bare_rate, rate = _median(bare, "per_second"), _median(tarry, "per_second")
+    if "accept" in raw:
+        _show_accept(console, raw["accept"])
+    if "end_to_end" in raw:
+        _show_end_to_end(console, raw["end_to_end"])
+
+
+def _show_accept(console: Console, accepted: dict[str, Any]) -> None:
+    bare, tarry = accepted["bare"], accepted["tarry"]
     table = Table(title="accepted invocations, signed and durable, 64 connections (medians)")
-    for column in ("", "per second", "p50 ms", "p99 ms", "of bare"):
+    for column in ("", "per second", "p50 ms", "p99 ms", "server CPU µs", "wrk cores", "of bare"):
         table.add_column(column, justify="right")
-    table.add_row("bare ASGI", f"{bare_rate:,.0f}", f"{_median(bare, 'p50_ms'):.1f}", f"{_median(bare, 'p99_ms'):.1f}", "1.00")
-    ratio = f"{rate / bare_rate:.2f}"
-    table.add_row("tarry", f"{rate:,.0f}", f"{_median(tarry, 'p50_ms'):.1f}", f"{_median(tarry, 'p99_ms'):.1f}", ratio)
+    for name, runs in (("bare ASGI", bare), ("tarry", tarry)):
+        figures = [f"{_median(runs, key):,.1f}" for key in ("p50_ms", "p99_ms", "server_cpu_us", "wrk_cores")]
+        ratio = f"{_median(runs, 'per_second') / _median(bare, 'per_second'):.2f}"
+        table.add_row(name, f"{_median(runs, 'per_second'):,.0f}", *figures, ratio)
     console.print(table)
-    ended = raw["end_to_end"]
+
+
+def _show_end_to_end(console: Console, ended: dict[str, Any]) -> None:
     direct = ended["direct"]["per_second"]
     table = Table(title="end to end: S3 in, model that answers at once, S3 out, notification row")
     for column in ("", "per second", "p50 ms", "p99 ms", "of direct"):

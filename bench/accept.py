@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import urllib.request
 from typing import Any
 
 from tests.support.server_process import ServerProcess
@@ -22,7 +23,7 @@ def measure(server: ServerProcess, seconds: int, rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         requests = sign_invocations(directory, deploy.NAME, [f"s3://{deploy.BUCKET}/in/{number}" for number in range(PREPARED)])
         runs["bare"].append(_bare(requests, seconds).as_dict())
-        tarry = load.post(server.url, requests, seconds)
+        tarry = load.post(server.url, server.pid, requests, seconds)
         assert tarry.errors == 0, f"{tarry.errors} requests were not accepted"
         runs["tarry"].append(tarry.as_dict())
     runs["queued"] = deploy.count(server, "Queued")
@@ -37,7 +38,9 @@ def _bare(requests: list[Signed], seconds: int) -> load.Load:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         process = subprocess.Popen([sys.executable, "-m", "bench.bare", str(listener.fileno())], pass_fds=[listener.fileno()])
         try:
-            return load.post(url, requests, seconds)
+            with urllib.request.urlopen(url, timeout=60):  # answered once it has started; till then it waits in the backlog
+                pass
+            return load.post(url, process.pid, requests, seconds)
         finally:
             process.terminate()
             process.wait()

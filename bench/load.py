@@ -1,12 +1,15 @@
 """wrk with a table of prepared requests; its figures as numbers."""
 
 import json
+import resource
 import shutil
 import subprocess
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from bench.signed import Signed
 
@@ -23,13 +26,20 @@ end
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one run of wrk gave."""
+    """What one run of wrk gave.
+
+    Rates suffer from whatever else runs on the machine; the server's CPU time per request much less.
+    """
 
     per_second: float
     p50_ms: float
     p99_ms: float
     errors: int
     requests: int
+    server_cpu_us: float
+    """CPU time of the server's process, all threads, per request."""
+    wrk_cores: float
+    """What the load generator itself took of the machine."""
 
     def as_dict(self) -> dict[str, Any]:
         """For the raw results."""
@@ -42,22 +52,43 @@ def require_wrk() -> None:
         raise SystemExit("make bench needs wrk: apt-get install wrk")
 
 
-def post(url: str, requests: list[Signed], seconds: int) -> Load:
-    """POST the prepared requests in turn over 64 connections for some seconds."""
+def post(url: str, pid: int, requests: list[Signed], seconds: int) -> Load:
+    """POST the prepared requests in turn over 64 connections for some seconds to the server whose process is ``pid``."""
+    server = psutil.Process(pid)
+    server_s, wrk_s = _cpu_s(server), _children_s()
+    figures = _wrk(url, requests, seconds)
+    server_s, wrk_s = _cpu_s(server) - server_s, _children_s() - wrk_s
+    seconds_taken = figures["duration_us"] / 1e6
+    return Load(
+        per_second=figures["requests"] / seconds_taken,
+        p50_ms=figures["p50_us"] / 1000,
+        p99_ms=figures["p99_us"] / 1000,
+        errors=sum(figures[kind] for kind in ("connect", "read", "write", "status", "timeout")),
+        requests=figures["requests"],
+        server_cpu_us=server_s / figures["requests"] * 1e6,
+        wrk_cores=wrk_s / seconds_taken,
+    )
+
+
+def _wrk(url: str, requests: list[Signed], seconds: int) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory) / "requests.lua"
         script.write_text(_script(requests))
         command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), url]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    figures = json.loads(output.rpartition("RESULT ")[2])
-    errors = sum(figures[kind] for kind in ("connect", "read", "write", "status", "timeout"))
-    return Load(
-        per_second=figures["requests"] / figures["duration_us"] * 1e6,
-        p50_ms=figures["p50_us"] / 1000,
-        p99_ms=figures["p99_us"] / 1000,
-        errors=errors,
-        requests=figures["requests"],
-    )
+    figures: dict[str, int] = json.loads(output.rpartition("RESULT ")[2])
+    return figures
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _children_s() -> float:
+    """CPU time of processes that have been started and waited for here."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _script(requests: list[Signed]) -> str:

@@ -84,6 +84,12 @@ class ServerProcess:
         """Where it listens."""
         return DataDirectory(self.data_dir).read_server().url
 
+    @property
+    def pid(self) -> int:
+        """The process that was started last."""
+        assert self.process is not None
+        return self.process.pid
+
     def client(self, service: str, **config: Any) -> Any:
         """An unmodified boto3 client for it."""
         directory = DataDirectory(self.data_dir)

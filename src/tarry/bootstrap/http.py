@@ -7,12 +7,17 @@ for ever) nor how many bytes of head it collects. Bodies are bounded by the door
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tarry.core.errors import Bug, InvalidRequest
+from tarry.settings import ServerSettings
+
 HEAD_S_MAX = 20.0
 HEAD_BYTES_MAX = 64 * 1024
+CLOSE_CONNECTIONS_S = 5
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -80,3 +85,37 @@ class BoundedHttp(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(answer)
             self.transport.close()
+
+
+def http_server(settings: ServerSettings) -> Server:
+    """The HTTP server, its certificate checked. The application is set once it has been built: ``config.loaded_app``.
+
+    Errors: InvalidRequest for a certificate or key that cannot be used.
+    """
+    config = uvicorn.Config(
+        _not_built_yet,
+        http=BoundedHttp,
+        interface="asgi3",
+        proxy_headers=False,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=CLOSE_CONNECTIONS_S,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+    try:
+        config.load()
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(
+            f"The certificate {settings.tls_cert} or its key {settings.tls_key} cannot be used: {error}."
+        ) from None
+    return Server(config)
+
+
+async def _not_built_yet(scope: Any, receive: Any, send: Any) -> None:
+    raise Bug("The application was called before it was built.")

@@ -25,14 +25,13 @@ from rich.markup import escape
 
 from tarry.bootstrap.build import Tarry, build
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
-from tarry.bootstrap.http import BoundedHttp, Server
-from tarry.core.errors import Bug, InvalidRequest
+from tarry.bootstrap.http import http_server
+from tarry.core.errors import InvalidRequest
 from tarry.settings import ServerSettings, Settings
 
 log = structlog.get_logger(__name__)
 
 BACKLOG = 2048
-CLOSE_CONNECTIONS_S = 5
 
 
 def _raise_file_limit() -> None:
@@ -62,7 +61,7 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
     signals = _Signals()
     listener = _bind(settings.server)
     info = ServerInfo(url=_url(settings.server, listener), pid=os.getpid(), tls_cert=_text(settings.server.tls_cert))
-    http = _http(settings.server)
+    http = http_server(settings.server)
     scope = directory.fix_scope(settings.scope.region, settings.scope.account_id)  # last: a start that is refused fixes nothing
     tarry = await build(settings, directory, scope, (settings.server.public_url or info.url).rstrip("/"))
     http.config.loaded_app = tarry.app
@@ -138,33 +137,6 @@ def _url(settings: ServerSettings, listener: socket.socket) -> str:
     return f"{scheme}://{host}:{listener.getsockname()[1]}"
 
 
-def _http(settings: ServerSettings) -> Server:
-    """The HTTP server, its certificate checked; the application is set once it has been built."""
-    config = uvicorn.Config(
-        _not_built_yet,
-        http=BoundedHttp,
-        interface="asgi3",
-        proxy_headers=False,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=60,
-        timeout_graceful_shutdown=CLOSE_CONNECTIONS_S,
-        ssl_certfile=settings.tls_cert,
-        ssl_keyfile=settings.tls_key,
-    )
-    try:
-        config.load()
-    except (OSError, ValueError) as error:
-        raise InvalidRequest(
-            f"The certificate {settings.tls_cert} or its key {settings.tls_key} cannot be used: {error}."
-        ) from None
-    return Server(config)
-
-
 def _notify_supervisor(state: str) -> None:
     """Tell systemd (or whoever gave NOTIFY_SOCKET) the state: the sd_notify protocol, one datagram."""
     address = os.environ.get("NOTIFY_SOCKET")
@@ -174,10 +146,6 @@ def _notify_supervisor(state: str) -> None:
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor, contextlib.suppress(OSError):
         supervisor.sendto(state.encode(), address)
-
-
-async def _not_built_yet(scope: Any, receive: Any, send: Any) -> None:
-    raise Bug("The application was called before it was built.")
 
 
 def _text(path: Path | None) -> str | None:
