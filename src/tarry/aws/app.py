@@ -8,6 +8,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from email.utils import formatdate
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -121,10 +123,16 @@ class App:
 
     def _virtual_bucket(self, host: str) -> str | None:
         """The bucket in ``bucket.<our host>``, where a client writes it there."""
-        base = urlsplit(self._public_url()).hostname or ""
+        suffix = _below(self._public_url())
         name = host.partition(":")[0].lower()
-        bucket = name.removesuffix(f".{base}")
-        return bucket if base and bucket != name and bucket else None
+        return name.removesuffix(suffix) or None if suffix and name.endswith(suffix) else None
+
+
+@lru_cache(maxsize=4)
+def _below(url: str) -> str:
+    """How the names of hosts below a URL's host end; empty where it has none."""
+    host = urlsplit(url).hostname
+    return f".{host}" if host else ""
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
@@ -137,7 +145,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 def _out_of_bounds(scope: ASGIScope) -> Answer | None:
     headers = scope["headers"]
-    size = sum(len(name) + len(value) for name, value in headers)
+    size = sum(map(len, chain.from_iterable(headers)))
     if len(headers) > HEADERS_MAX or size > HEADER_BYTES_MAX:
         return _text(431, f"Expected at most {HEADERS_MAX} headers of together {HEADER_BYTES_MAX} bytes.")
     if len(scope["raw_path"]) + len(scope["query_string"]) > TARGET_BYTES_MAX:
@@ -216,6 +224,8 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def _header_bytes(value: str) -> bytes:
+    if value.isascii() and value.isprintable():
+        return value.encode("ascii")
     if "\r" in value or "\n" in value or "\0" in value:
         value = " ".join(value.replace("\0", " ").split())
     try:

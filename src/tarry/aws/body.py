@@ -42,7 +42,7 @@ class BodyReader:
     def __init__(self, receive: Receive, request: Request) -> None:
         self._receive = receive
         self._announced = request.announced_size
-        self.finished = not request.has_body
+        self.finished = not self._announced and "transfer-encoding" not in request.headers
         """Whether everything that the client sends has been read: only then can the connection be used again."""
 
     async def read(self, bytes_max: int) -> bytes:

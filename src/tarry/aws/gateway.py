@@ -5,8 +5,9 @@ caller nothing of our insides. Nothing is read or changed for a request before i
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -69,6 +70,7 @@ class Gateway:
     def __init__(self, door: Door) -> None:
         self._door = door
         self._specs = {name: load_spec(name) for name in door.services}
+        self._logs_requests = log.is_enabled_for(logging.DEBUG)
 
     async def answer(self, request: Request, way: Route, reader: BodyReader) -> Answer:
         """The answer to a request, errors included. Raises ClientGoneError alone: then there is nobody to answer."""
@@ -88,15 +90,16 @@ class Gateway:
             raise
         except Exception as error:  # noqa: BLE001 - the last place before the client: everything becomes an answer, and is logged
             answer = error_answer(family, spec, self._told(error, way, context), context)
-        log.debug(
-            "request",
-            service=way.service,
-            operation=name,
-            method=request.method,
-            status=answer.status,
-            request_id=context.request_id,
-            duration_ms=round((door.clock.monotonic() - started) * 1000, 1),
-        )
+        if self._logs_requests:
+            log.debug(
+                "request",
+                service=way.service,
+                operation=name,
+                method=request.method,
+                status=answer.status,
+                request_id=context.request_id,
+                duration_ms=round((door.clock.monotonic() - started) * 1000, 1),
+            )
         return self._with_ids(answer, family, context)
 
     async def _understand(self, request: Request, way: Route, reader: BodyReader) -> _Understood:
@@ -170,7 +173,7 @@ class Gateway:
 
     async def _authenticate(self, request: Request, family: Family, service: str, digest: str | None) -> Verified:
         door = self._door
-        raw = request.raw if digest is None else replace(request.raw, payload_sha256=digest)
+        raw = request.raw if digest is None else request.raw.with_payload(digest)
         now_us = door.clock.now_us()
         return await authenticate(raw, keyring=door.keyring, scope=door.scope, now_us=now_us, protocol=family, service=service)
 
@@ -197,7 +200,8 @@ class Gateway:
         answer = serialise(self._specs[way.service], operation, reply.output, reply.status, context)
         if not reply.headers and reply.stream is None:
             return answer
-        return replace(answer, headers={**answer.headers, **reply.headers}, stream=reply.stream)
+        headers = {**answer.headers, **reply.headers}
+        return Answer(status=answer.status, headers=headers, body=answer.body, stream=reply.stream)
 
     def _told(self, error: Exception, way: Route, context: AnswerContext) -> AwsError:
         """What the caller is told of an error."""
@@ -236,7 +240,7 @@ class Gateway:
             ids = {"x-amz-request-id": context.request_id, "x-amz-id-2": context.host_id, "Server": "AmazonS3"}
         else:
             ids = {"x-amzn-RequestId": context.request_id, "Server": "Tarry"}
-        return replace(answer, headers={**answer.headers, **ids})
+        return answer.with_headers(ids)
 
 
 def _named_without_body(spec: Spec, request: Request) -> str:

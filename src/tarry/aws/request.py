@@ -53,11 +53,6 @@ class Request:
         text = self.headers.get("content-length", "")
         return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
-    @property
-    def has_body(self) -> bool:
-        """Whether any bytes may follow the headers."""
-        return "transfer-encoding" in self.headers or bool(self.announced_size)
-
 
 def join_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """The header mapping of a request from ASGI's list of pairs."""

@@ -54,7 +54,7 @@ def route(request: Request, services: Mapping[str, Service]) -> Route:
     """Where a request goes. Never raises."""
     if request.raw_path.startswith(RESERVED_PREFIX):
         return _INTERNAL
-    claimed = claimed_service(request.raw)
+    claimed = claimed_service(request.headers.get("authorization", ""), request.raw.raw_query)
     if claimed is not None:
         return _signed(request, claimed, services)
     if request.raw_path == HEALTH_PATH and request.method in ("GET", "HEAD") and "authorization" not in request.headers:

@@ -35,10 +35,14 @@ class Spec:
         self.json_version: str = model.metadata.get("jsonVersion", "1.1")
         self.xml_namespace: str = model.metadata.get("xmlNamespace", "")
         self.operation_names: frozenset[str] = frozenset(model.operation_names)
+        self._operations: dict[str, OperationModel] = {}
 
     def operation(self, name: str) -> OperationModel | None:
         """The description of an operation, or None if the service has none of this name."""
-        return self.model.operation_model(name) if name in self.operation_names else None
+        operation = self._operations.get(name)
+        if operation is None and name in self.operation_names:
+            operation = self._operations[name] = self.model.operation_model(name)
+        return operation
 
     @cached_property
     def protocols(self) -> frozenset[str]:

@@ -8,6 +8,7 @@ violations of one value are several errors; elements of a list of plain values a
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -52,30 +53,56 @@ def validation_error(spec: Spec, violations: Sequence[str]) -> AwsError:
     return AwsError(code=code, message=f"{count} detected: {'; '.join(violations)}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """How one member of a structure is checked."""
+
+    name: str
+    shown: str
+    required: bool
+    constraints: "tuple[Constraint, ...]"
+    """Of a plain value: what it has to satisfy."""
+    sensitive: bool
+    check: Check | None
+    """Of a structure, list or map."""
+
+
+def _member(name: str, shape: Shape, *, required: bool) -> _Member:
+    shown, sensitive = name[:1].lower() + name[1:], bool(shape.metadata.get("sensitive"))
+    if shape.type_name in _SIMPLE:
+        return _Member(name, shown, required, _constraints(shape), sensitive, None)
+    return _Member(name, shown, required, (), sensitive, _check_of(shape))
+
+
 @cache
 def _structure_check(shape: Shape) -> Check:
     required = frozenset(shape.required_members)
-    plans: tuple[tuple[str, str, bool, Check | None], ...] | None = None
+    members: tuple[_Member, ...] | None = None
 
     def check(value: Mapping[str, Any], path: str) -> Iterator[str]:
-        nonlocal plans
-        if plans is None:  # not before the first use: a structure may hold itself
-            plans = tuple(
-                (name, name[:1].lower() + name[1:], name in required, _check_of(member)) for name, member in shape.members.items()
-            )
-        for name, shown, is_required, member_check in plans:
-            item = value.get(name)
-            if item is not None:
-                if member_check is not None:
-                    yield from member_check(item, f"{path}.{shown}" if path else shown)
-            elif is_required:
-                where = f"{path}.{shown}" if path else shown
-                yield f"Value null at '{where}' failed to satisfy constraint: Member must not be null"
+        nonlocal members
+        if members is None:  # not before the first use: a structure may hold itself
+            members = tuple(_member(name, member, required=name in required) for name, member in shape.members.items())
+        for member in members:
+            item = value.get(member.name)
+            if item is None:
+                if member.required:
+                    yield f"Value null at '{_inside(path, member)}' failed to satisfy constraint: Member must not be null"
+                continue
+            for text, holds in member.constraints:
+                if not holds(item):
+                    yield _sentence(item, _inside(path, member), text, sensitive=member.sensitive)
+            if member.check is not None:
+                yield from member.check(item, _inside(path, member))
         if shape.is_tagged_union and len(value) != 1:
-            members = ", ".join(shape.members)
-            yield f"Value at '{path}' failed to satisfy constraint: Member must have exactly one of [{members}] set"
+            names = ", ".join(shape.members)
+            yield f"Value at '{path}' failed to satisfy constraint: Member must have exactly one of [{names}] set"
 
     return check
+
+
+def _inside(path: str, member: _Member) -> str:
+    return f"{path}.{member.shown}" if path else member.shown
 
 
 def _check_of(shape: Shape) -> Check | None:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import secrets
 import time
-import uuid
 from pathlib import Path
 
 
@@ -31,17 +30,22 @@ def free_bytes(directory: Path) -> int:
 
 
 class SystemIds:
-    """Identifiers from the operating system's random numbers, which are fetched a page at a time: a system call costs more."""
+    """Identifiers from the operating system's random numbers, which are fetched a page at a time: a system call costs more.
+
+    UUIDs are written by hand: every request takes two, and the standard library's class is five times as slow.
+    """
 
     def __init__(self) -> None:
-        self._random = b""
+        self._random: list[str] = []
 
     def uuid(self) -> str:
         """See ports.Ids."""
         if not self._random:
-            self._random = secrets.token_bytes(16 * 256)
-        bits, self._random = self._random[:16], self._random[16:]
-        return str(uuid.UUID(bytes=bits, version=4))
+            page = secrets.token_hex(16 * 256)
+            self._random = [page[start : start + 32] for start in range(0, len(page), 32)]
+        bits = self._random.pop()
+        variant = "89ab"[int(bits[16], 16) % 4]  # RFC 9562: the version is 4, and the variant's two bits are 10
+        return f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-{variant}{bits[17:20]}-{bits[20:]}"
 
     def token(self) -> str:
         """See ports.Ids: 256 bits."""

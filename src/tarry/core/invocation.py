@@ -8,6 +8,7 @@ the outcome for ever. A lost lease puts Running back to Queued; a retry puts it 
 import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 
 from tarry.core.catalog import AsyncInferenceConfig
 from tarry.core.deployment import BUCKETS
@@ -183,8 +184,8 @@ def locations_of(config: AsyncInferenceConfig, invocation_id: str, extension: st
     name = filename or f"{invocation_id}.out"
     stem = name.partition(".")[0]
     ext = extension or ""
-    output = S3Location.parse(config.s3_output_path).join(ext, name)
-    failure_root = S3Location.parse(config.s3_failure_path or config.s3_output_path)
+    output = _root(config.s3_output_path).join(ext, name)
+    failure_root = _root(config.s3_failure_path or config.s3_output_path)
     failure = failure_root.join(ext, f"{stem}-error.out")
     if failure == output:
         failure = failure_root.join(ext, f"{stem}-error-error.out")
@@ -195,6 +196,11 @@ def locations_of(config: AsyncInferenceConfig, invocation_id: str, extension: st
                 "Shorten S3OutputPath, S3FailurePath or S3OutputPathExtension."
             )
     return Locations(output, failure)
+
+
+@lru_cache(maxsize=1024)  # the paths of configurations: few, and asked for by every request
+def _root(path: str) -> S3Location:
+    return S3Location.parse(path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,17 +75,18 @@ async def _s3_header(case: Case, authorization: str) -> Verified:
     raise case.refusal(Problem.SCHEME, extras=extras)
 
 
-def claimed_service(request: RawRequest) -> str | None:
+def claimed_service(authorization: str, raw_query: bytes) -> str | None:
     """The service that the request says it is signed for, unverified: the router picks by it whose rules verify the request.
+
+    ``authorization`` is the header's value: several are joined by a comma, and where there is none it is empty.
 
     The service of the credential scope; ``s3`` for the forms of V2 signatures; None where there is no such claim (unsigned,
     or too malformed to read). Never raises.
     """
-    values = [value for name, value in request.headers if name.lower() == b"authorization"]
-    if authorization := b",".join(b" ".join(value.split()) for value in values):
-        return _service_of_header(authorization.decode("utf-8", "replace"))
+    if authorization := authorization.replace("\t", " ").strip():
+        return _service_of_header(authorization)
     parameters: dict[bytes, bytes] = {}
-    for name, value in split_query(request.raw_query):
+    for name, value in split_query(raw_query):
         parameters.setdefault(name, value)
     if b"X-Amz-Credential" in parameters:
         return _service_of_credential(unquote(parameters[b"X-Amz-Credential"].decode("utf-8", "replace")))

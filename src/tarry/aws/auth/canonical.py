@@ -9,10 +9,11 @@ in the S3 API reference.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from tarry.aws.auth.request import Header
-
+Header = tuple[bytes, bytes]
+"""A header as it came; the name in any case."""
 QueryPairs = list[tuple[bytes, bytes]]
 """Names and values as sent, still encoded."""
 
@@ -23,6 +24,8 @@ _unreserved_path = re.compile(rb"[A-Za-z0-9\-._~/]*").fullmatch
 def split_query(raw_query: bytes) -> QueryPairs:
     """The parameters of a query, still encoded, in their order; ``?uploads`` has an empty value."""
     pairs: QueryPairs = []
+    if not raw_query:
+        return pairs
     for piece in raw_query.split(b"&"):
         if piece:
             name, _, value = piece.partition(b"=")
@@ -80,6 +83,7 @@ def s3_path(raw_path: bytes, *, keep_slashes: bool = False) -> bytes:
     return quote_from_bytes(unquote_to_bytes(raw_path), safe="/").encode()
 
 
+@lru_cache(maxsize=256)
 def service_path(raw_path: bytes) -> bytes:
     """The path of every service but S3: normalised as sent, and then encoded once more."""
     kept: list[bytes] = []
@@ -118,7 +122,8 @@ def canonical_headers(headers: Sequence[Header], host: str) -> dict[bytes, bytes
     found: dict[bytes, bytes] = {}
     for name, value in headers:
         name = name.lower()
-        value = b" ".join(value.split())
+        if b" " in value or b"\t" in value:
+            value = b" ".join(value.split())
         found[name] = found[name] + b"," + value if name in found else value
     found[b"host"] = host.encode("utf-8", "replace")
     return found

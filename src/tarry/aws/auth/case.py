@@ -72,24 +72,27 @@ class Case:
         return auth_error(self.protocol, Finding(problem, facts, extras or {}))
 
 
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Whose key signed, and the credential scope that the signing key is derived for: as one text, and in its four parts."""
+
+    access_key_id: str
+    scope: str
+    date: str
+    region: str
+    service: str
+    terminator: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """What a V4 signature says of itself."""
 
     how: How
-    access_key_id: str
-    date: str
-    region: str
-    service: str
-    terminator: str
+    credential: Credential
     timestamp: str
     signed_headers: Sequence[bytes]
     signature: str
-
-    @property
-    def scope(self) -> str:
-        """The credential scope as it is signed."""
-        return f"{self.date}/{self.region}/{self.service}/{self.terminator}"
 
 
 def echo(value: str) -> str:
@@ -97,16 +100,16 @@ def echo(value: str) -> str:
     return value if len(value) <= _ECHO_MAX else value[:_ECHO_MAX] + "..."
 
 
-@lru_cache(maxsize=4096)
 def seconds_of(timestamp: str) -> int | None:
     """Seconds since the epoch of ``YYYYMMDDTHHMMSSZ``, or None where it is not such a time."""
-    if not _basic(timestamp):
-        return None
-    t = timestamp
+    return _seconds_of_basic(timestamp) if _basic(timestamp) else None
+
+
+@lru_cache(maxsize=4096)
+def _seconds_of_basic(t: str) -> int | None:
     return _epoch(int(t[:4]), int(t[4:6]), int(t[6:8]), int(t[9:11]), int(t[11:13]), int(t[13:15]))
 
 
-@lru_cache(maxsize=4096)
 def seconds_of_http_date(value: str) -> int | None:
     """Seconds since the epoch of an HTTP date in GMT, or None where it is not such a date."""
     match = _http_date(value)
@@ -150,12 +153,33 @@ def require_fresh(case: Case, date: str, seconds: int) -> None:
     )
 
 
-def read_signed_headers(case: Case, names: str) -> list[bytes]:
+def read_signed_headers(case: Case, names: str) -> Sequence[bytes]:
     """The names in SignedHeaders, lower-case and sorted. Anything but header names would make the canonical text ambiguous."""
-    lower = names.lower()
-    if not _header_names(lower):
+    signed = _signed_headers(names)
+    if not signed:
         raise case.refusal(Problem.SIGNED_HEADERS, names=echo(names))
-    return sorted(lower.encode().split(b";"))
+    return signed
+
+
+@lru_cache(maxsize=256)  # a client sends the same few lists over and over
+def _signed_headers(names: str) -> tuple[bytes, ...]:
+    lower = names.lower()
+    return tuple(sorted(lower.encode().split(b";"))) if _header_names(lower) else ()
+
+
+def read_credential(case: Case, text: str, problem: Problem) -> Credential:
+    """A credential: key id, date, region, service and terminator, with slashes between."""
+    credential = _credential(text)
+    if credential is None:
+        raise case.refusal(problem, credential=echo(text))
+    return credential
+
+
+@lru_cache(maxsize=256)  # a client sends the same one all day
+def _credential(text: str) -> Credential | None:
+    access_key_id, _, scope = text.partition("/")
+    elements = scope.split("/")
+    return Credential(access_key_id, scope, *elements) if access_key_id and len(elements) == 4 else None
 
 
 def require_signed(case: Case, signed: Sequence[bytes]) -> None:
@@ -209,9 +233,10 @@ def derive_key(secret: str, date: str, region: str, service: str) -> bytes:
 
 def compare(case: Case, claim: Claim, key: AccessKey, payload_hash: str) -> bytes:
     """Compare the signature with our own; returns the signing key."""
-    signing_key = derive_key(key.secret, claim.date, claim.region, claim.service)
+    credential = claim.credential
+    signing_key = derive_key(key.secret, credential.date, credential.region, credential.service)
     given = claim.signature.encode("utf-8", "replace")
-    prefix = f"{ALGORITHM}\n{claim.timestamp}\n{claim.scope}\n"
+    prefix = f"{ALGORITHM}\n{claim.timestamp}\n{credential.scope}\n"
     method, payload = case.request.method.encode(), payload_hash.encode()
     shown: tuple[bytes, str] | None = None
     for target in variants(case.request.raw_path, case.pairs, s3=case.s3):
@@ -222,7 +247,7 @@ def compare(case: Case, claim: Claim, key: AccessKey, payload_hash: str) -> byte
             return signing_key
         shown = shown or (canonical, text)
     canonical, text = shown or (b"", "")
-    raise mismatch(case, claim.access_key_id, claim.signature, text, canonical)
+    raise mismatch(case, credential.access_key_id, claim.signature, text, canonical)
 
 
 def mismatch(case: Case, access_key_id: str, signature: str, string_to_sign: str, canonical: bytes | None) -> AwsError:

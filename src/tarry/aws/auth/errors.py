@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum, auto
+from functools import lru_cache
 
 from tarry.aws.auth.request import Family
 from tarry.aws.errors import AwsError
@@ -245,6 +246,7 @@ def auth_error(protocol: Family, *findings: Finding) -> AwsError:
     return AwsError(code=json_code, message=message, status=403 if protocol == "rest-json" else 400)
 
 
+@lru_cache(maxsize=1024)  # many requests carry the same second
 def basic_iso(seconds: int) -> str:
     """``20150604T232559Z``."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -17,6 +17,7 @@ from tarry.aws.auth.case import (
     compare,
     echo,
     look_up,
+    read_credential,
     read_signed_headers,
     refuse_token,
     require_signed,
@@ -25,7 +26,7 @@ from tarry.aws.auth.case import (
 )
 from tarry.aws.auth.errors import Problem, basic_iso, extended_iso
 from tarry.aws.auth.request import How, Verified
-from tarry.aws.auth.sigv4 import known_payload, make_claim, read_credential, require_s3_scope, require_scope, verified
+from tarry.aws.auth.sigv4 import known_payload, require_s3_scope, require_scope, verified
 
 EXPIRES_S_MAX = 604_800
 _AHEAD_S = 900  # OURS: how far a URL's date may lie in the future; the same as for dates in headers
@@ -48,19 +49,23 @@ async def verify_presigned(case: Case) -> Verified:
         raise case.refusal(Problem.QUERY_DATE if case.s3 else Problem.DATE_FORMAT, date=echo(query["X-Amz-Date"]))
     expires_s = _expires(case, query["X-Amz-Expires"])
     signed = read_signed_headers(case, query["X-Amz-SignedHeaders"])
-    scope = read_credential(case, query["X-Amz-Credential"], Problem.QUERY_CREDENTIAL if case.s3 else Problem.CREDENTIAL)
-    claim = make_claim(
-        How.QUERY_V4, scope, timestamp=query["X-Amz-Date"], signed_headers=signed, signature=query["X-Amz-Signature"]
+    problem = Problem.QUERY_CREDENTIAL if case.s3 else Problem.CREDENTIAL
+    claim = Claim(
+        how=How.QUERY_V4,
+        credential=read_credential(case, query["X-Amz-Credential"], problem),
+        timestamp=query["X-Amz-Date"],
+        signed_headers=signed,
+        signature=query["X-Amz-Signature"],
     )
     _require_scope(case, claim)
     _require_alive(case, seconds, expires_s)
-    key = await look_up(case, claim.access_key_id)
+    key = await look_up(case, claim.credential.access_key_id)
     require_signed(case, signed)
     payload_hash = _payload(case, claim, query.get("X-Amz-Content-Sha256"))
     unsigned = replace(case, pairs=[pair for pair in case.pairs if pair[0] != b"X-Amz-Signature"])
     compare(unsigned, claim, key, payload_hash)
     refuse_token(case, query.get("X-Amz-Security-Token", case.header(b"x-amz-security-token")))
-    return verified(claim, key, payload_hash, b"")
+    return verified(case, claim, key, payload_hash, b"")
 
 
 def _expires(case: Case, text: str) -> int:
@@ -79,7 +84,7 @@ def _require_scope(case: Case, claim: Claim) -> None:
         require_scope(case, claim)
         return
     require_s3_scope(case, claim, (Problem.QUERY_REGION, Problem.QUERY_SERVICE, Problem.QUERY_TERMINATOR))
-    if claim.date != claim.timestamp[:8]:
+    if claim.credential.date != claim.timestamp[:8]:
         raise case.refusal(Problem.QUERY_SCOPE_DATE)
 
 

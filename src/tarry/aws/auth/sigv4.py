@@ -13,6 +13,7 @@ from tarry.aws.auth.case import (
     date_of,
     echo,
     look_up,
+    read_credential,
     read_signed_headers,
     refuse_token,
     require_fresh,
@@ -32,10 +33,10 @@ async def verify_header(case: Case, authorization: str) -> Verified:
     algorithm, _, rest = authorization.partition(" ")
     parts = _components(case, authorization, rest)
     date = date_of(case)
-    lacks = [f"Authorization header requires '{name}' parameter. " for name in _COMPONENTS if not parts.get(name)]
-    if date is None:
-        lacks.append("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ")
-    if date is None or lacks:
+    if date is None or not all(map(parts.get, _COMPONENTS)):
+        lacks = [f"Authorization header requires '{name}' parameter. " for name in _COMPONENTS if not parts.get(name)]
+        if date is None:
+            lacks.append("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ")
         raise case.refusal(Problem.COMPONENTS, lacks="".join(lacks), header=echo(authorization))
     text, seconds = date
     if seconds is None:
@@ -45,14 +46,19 @@ async def verify_header(case: Case, authorization: str) -> Verified:
     require_signed(case, signed)
     if algorithm != ALGORITHM:
         raise case.refusal(Problem.ALGORITHM, algorithm=echo(algorithm))
-    scope = read_credential(case, parts["Credential"], Problem.CREDENTIAL)
-    claim = make_claim(How.HEADER_V4, scope, timestamp=basic_iso(seconds), signed_headers=signed, signature=parts["Signature"])
+    claim = Claim(
+        how=How.HEADER_V4,
+        credential=read_credential(case, parts["Credential"], Problem.CREDENTIAL),
+        timestamp=basic_iso(seconds),
+        signed_headers=signed,
+        signature=parts["Signature"],
+    )
     require_scope(case, claim)
-    key = await look_up(case, claim.access_key_id)
+    key = await look_up(case, claim.credential.access_key_id)
     payload_hash = known_payload(case)
     signing_key = compare(case, claim, key, payload_hash)
     refuse_token(case, case.header(b"x-amz-security-token"))
-    return verified(claim, key, payload_hash, signing_key)
+    return verified(case, claim, key, payload_hash, signing_key)
 
 
 async def verify_s3_header(case: Case, authorization: str) -> Verified:
@@ -63,14 +69,19 @@ async def verify_s3_header(case: Case, authorization: str) -> Verified:
     text, seconds = date[0], date[1]
     require_fresh(case, text, seconds)
     parts = _components(case, authorization, authorization.partition(" ")[2])
-    if len(parts) != 3 or not all(parts.get(name) for name in _COMPONENTS):
+    if len(parts) != 3 or not all(map(parts.get, _COMPONENTS)):
         raise case.refusal(Problem.COMPONENTS)
     signed = read_signed_headers(case, parts["SignedHeaders"])
-    scope = read_credential(case, parts["Credential"], Problem.CREDENTIAL)
-    claim = make_claim(How.HEADER_V4, scope, timestamp=basic_iso(seconds), signed_headers=signed, signature=parts["Signature"])
+    claim = Claim(
+        how=How.HEADER_V4,
+        credential=read_credential(case, parts["Credential"], Problem.CREDENTIAL),
+        timestamp=basic_iso(seconds),
+        signed_headers=signed,
+        signature=parts["Signature"],
+    )
     require_s3_scope(case, claim, (Problem.REGION, Problem.SERVICE, Problem.TERMINATOR))
-    key = await look_up(case, claim.access_key_id)
-    if claim.date != claim.timestamp[:8]:
+    key = await look_up(case, claim.credential.access_key_id)
+    if claim.credential.date != claim.timestamp[:8]:
         raise case.refusal(Problem.SCOPE_DATE)
     declared = case.header(b"x-amz-content-sha256")
     if declared is None:
@@ -79,7 +90,7 @@ async def verify_s3_header(case: Case, authorization: str) -> Verified:
     require_signed(case, signed)
     signing_key = compare(case, claim, key, payload_hash)
     refuse_token(case, case.header(b"x-amz-security-token"))
-    return verified(claim, key, payload_hash, signing_key)
+    return verified(case, claim, key, payload_hash, signing_key)
 
 
 def _components(case: Case, authorization: str, rest: str) -> dict[str, str]:
@@ -96,40 +107,18 @@ def _components(case: Case, authorization: str, rest: str) -> dict[str, str]:
     return found
 
 
-def read_credential(case: Case, credential: str, problem: Problem) -> tuple[str, ...]:
-    """The five elements of a credential: key id, date, region, service, terminator."""
-    elements = credential.split("/")
-    if len(elements) != 5 or not elements[0]:
-        raise case.refusal(problem, credential=echo(credential))
-    return tuple(elements)
-
-
-def make_claim(how: How, scope: tuple[str, ...], *, timestamp: str, signed_headers: list[bytes], signature: str) -> Claim:
-    """A claim from its parts; ``scope`` as ``read_credential`` gives it."""
-    return Claim(
-        how=how,
-        access_key_id=scope[0],
-        date=scope[1],
-        region=scope[2],
-        service=scope[3],
-        terminator=scope[4],
-        timestamp=timestamp,
-        signed_headers=signed_headers,
-        signature=signature,
-    )
-
-
 def require_scope(case: Case, claim: Claim) -> None:
     """Refuse a credential scope that is not this server's; all that is wrong with it is told at once."""
+    credential = claim.credential
     findings: list[Finding] = []
-    if claim.region != case.region:
-        findings.append(Finding(Problem.REGION, {"got": echo(claim.region)}))
-    if claim.service != case.service:
+    if credential.region != case.region:
+        findings.append(Finding(Problem.REGION, {"got": echo(credential.region)}))
+    if credential.service != case.service:
         findings.append(Finding(Problem.SERVICE, {"expected": case.service}))
-    if claim.terminator != TERMINATOR:
-        findings.append(Finding(Problem.TERMINATOR, {"got": echo(claim.terminator)}))
-    if claim.date != claim.timestamp[:8]:
-        facts = {"got": echo(claim.date), "expected": claim.timestamp[:8], "date": claim.timestamp}
+    if credential.terminator != TERMINATOR:
+        findings.append(Finding(Problem.TERMINATOR, {"got": echo(credential.terminator)}))
+    if credential.date != claim.timestamp[:8]:
+        facts = {"got": echo(credential.date), "expected": claim.timestamp[:8], "date": claim.timestamp}
         findings.append(Finding(Problem.SCOPE_DATE, facts))
     if findings:
         raise auth_error(case.protocol, *findings)
@@ -138,13 +127,14 @@ def require_scope(case: Case, claim: Claim) -> None:
 def require_s3_scope(case: Case, claim: Claim, problems: tuple[Problem, Problem, Problem]) -> None:
     """Refuse a wrong region, service or terminator in S3's words; ``problems`` are the names of the three, in this order."""
     region, service, terminator = problems
-    if claim.region != case.region:
+    credential = claim.credential
+    if credential.region != case.region:
         extras = {"Region": case.region}
-        raise case.refusal(region, got=echo(claim.region), expected=case.region, extras=extras)
-    if claim.service != case.service:
-        raise case.refusal(service, got=echo(claim.service), expected=case.service)
-    if claim.terminator != TERMINATOR:
-        raise case.refusal(terminator, got=echo(claim.terminator))
+        raise case.refusal(region, got=echo(credential.region), expected=case.region, extras=extras)
+    if credential.service != case.service:
+        raise case.refusal(service, got=echo(credential.service), expected=case.service)
+    if credential.terminator != TERMINATOR:
+        raise case.refusal(terminator, got=echo(credential.terminator))
 
 
 def known_payload(case: Case) -> str:
@@ -157,19 +147,19 @@ def known_payload(case: Case) -> str:
     return case.request.payload_sha256
 
 
-def verified(claim: Claim, key: AccessKey, payload_hash: str, signing_key: bytes) -> Verified:
+def verified(case: Case, claim: Claim, key: AccessKey, payload_hash: str, signing_key: bytes) -> Verified:
     """The result for a V4 claim whose signature is right."""
-    seed = None
-    if claim.how is How.HEADER_V4:
+    credential, seed = claim.credential, None
+    if case.s3 and claim.how is How.HEADER_V4:
         seed = ChunkSeed(
-            signing_key=signing_key, signature=claim.signature, timestamp=claim.timestamp, credential_scope=claim.scope
+            signing_key=signing_key, signature=claim.signature, timestamp=claim.timestamp, credential_scope=credential.scope
         )
     return Verified(
         access_key_id=key.id,
         principal_arn=key.principal_arn,
-        service=claim.service,
-        region=claim.region,
-        date=claim.date,
+        service=credential.service,
+        region=credential.region,
+        date=credential.date,
         how=claim.how,
         payload_hash=payload_hash,
         seed=seed,

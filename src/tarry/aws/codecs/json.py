@@ -220,9 +220,12 @@ def serialise(spec: Spec, operation: OperationModel, output: Mapping[str, Any], 
     return Answer(status=status or 200, headers=headers, body=body)
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
 def dump(document: Any) -> bytes:
     """A document as bytes. Errors: ValueError for a number that JSON cannot hold, instead of a body that nobody can read."""
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
+    return _encode(document).encode("utf-8", "surrogatepass")
 
 
 def to_json(shape: Shape, value: Any) -> Any:

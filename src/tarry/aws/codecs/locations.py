@@ -20,10 +20,13 @@ _list_item = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^,]*?))\s*(?:,|$)')
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """One member that does not travel in the body: its name, its name on the wire (headers: lower-case), its shape."""
+    """One member that does not travel in the body."""
 
     member: str
     wire: str
+    """Its name on the wire, as the description spells it."""
+    key: str
+    """The same as requests are asked for it: the names of headers in lower case."""
     shape: Shape
 
 
@@ -58,9 +61,9 @@ def bindings_of(shape: Shape) -> Bindings:
         wire = member.serialization.get("name", name)
         location = member.serialization.get("location")
         if name == payload_name:
-            payload = Bound(name, wire, member)
+            payload = Bound(name, wire, wire, member)
         elif location in found:
-            found[location].append(Bound(name, wire.lower() if location.startswith("header") else wire, member))
+            found[location].append(Bound(name, wire, wire.lower() if location.startswith("header") else wire, member))
         elif location is None:
             body.append(name)
     return Bindings(
@@ -90,7 +93,7 @@ def path_pattern(request_uri: str) -> tuple[re.Pattern[bytes], tuple[str, ...]]:
 def decode_label(raw: bytes) -> str:
     """A piece of a raw path, percent-decoded once. Errors: BadValueError unless it is UTF-8 then."""
     try:
-        return unquote_to_bytes(raw).decode()
+        return (unquote_to_bytes(raw) if b"%" in raw else raw).decode()
     except UnicodeDecodeError:
         raise BadValueError("The path is not UTF-8 once its percent-encoding is undone.") from None
 
@@ -98,12 +101,12 @@ def decode_label(raw: bytes) -> str:
 def parse_query(bindings: Bindings, request: Request) -> Iterator[tuple[str, Any]]:
     """Members from the query string. Errors: BadValueError."""
     for bound in bindings.query:
-        if bound.wire in request.query_map:
+        if bound.key in request.query_map:
             if bound.shape.type_name == "list":
-                texts = [value for name, value in request.query if name == bound.wire]
+                texts = [value for name, value in request.query if name == bound.key]
                 yield bound.member, [_parse(bound, bound.shape.member, text) for text in texts]
             else:
-                yield bound.member, _parse(bound, bound.shape, request.query_map[bound.wire])
+                yield bound.member, _parse(bound, bound.shape, request.query_map[bound.key])
 
 
 def parse_headers(bindings: Bindings, request: Request, *, utf8: bool) -> Iterator[tuple[str, Any]]:
@@ -112,7 +115,7 @@ def parse_headers(bindings: Bindings, request: Request, *, utf8: bool) -> Iterat
     Errors: BadValueError.
     """
     for bound in bindings.headers:
-        text = request.headers.get(bound.wire)
+        text = request.headers.get(bound.key)
         if text is None:
             continue
         if utf8:
@@ -124,8 +127,8 @@ def parse_headers(bindings: Bindings, request: Request, *, utf8: bool) -> Iterat
         else:
             yield bound.member, _parse(bound, bound.shape, text)
     for bound in bindings.header_maps:
-        start = len(bound.wire)
-        values = {name[start:]: value for name, value in request.headers.items() if name.startswith(bound.wire)}
+        start = len(bound.key)
+        values = {name[start:]: value for name, value in request.headers.items() if name.startswith(bound.key)}
         if values:
             yield bound.member, values
 
@@ -146,13 +149,12 @@ def write_headers(bindings: Bindings, output: Mapping[str, Any]) -> dict[str, st
     for bound in bindings.headers:
         value = output.get(bound.member)
         if value is not None:
-            headers[bound.shape.serialization.get("name", bound.member)] = _write(bound.shape, value)
+            headers[bound.wire] = value if bound.shape.type_name == "string" else _write(bound.shape, value)
     for bound in bindings.header_maps:
-        prefix = bound.shape.serialization.get("name", "")
         for name, value in (output.get(bound.member) or {}).items():
-            headers[prefix + name] = _write(bound.shape.value, value)
+            headers[bound.wire + name] = _write(bound.shape.value, value)
     for name, value in headers.items():
-        if _control(name) or _control(value):
+        if _control(value) or _control(name):
             raise BadValueError(f"The value of the header {name[:64]!r} holds control characters.")
     return headers
 
@@ -171,7 +173,7 @@ def _parse(bound: Bound, shape: Shape, text: str) -> Any:
     try:
         return from_text(shape, text)
     except BadValueError as error:
-        raise BadValueError(f"{bound.wire}: {error}") from None
+        raise BadValueError(f"{bound.key}: {error}") from None
 
 
 def _split_list(text: str) -> list[str]:
@@ -186,7 +188,7 @@ def _split_list(text: str) -> list[str]:
 
 def _need_not_be_a_date(bound: Bound) -> bool:
     """RFC 9110 §13.1: a condition whose date cannot be read is ignored. Expires is kept by S3 as it comes, whatever it says."""
-    return bound.shape.type_name == "timestamp" and ("if-" in bound.wire or bound.wire == "expires")
+    return bound.shape.type_name == "timestamp" and ("if-" in bound.key or bound.key == "expires")
 
 
 def _is_date(shape: Shape, text: str) -> bool:

@@ -1,5 +1,6 @@
 """REST-JSON: the operation is the method and the path; members travel in path, query, headers and a JSON body or raw payload."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -23,20 +24,20 @@ from tarry.core.errors import Bug
 
 
 @cache
-def _routes(spec: Spec) -> tuple[tuple[str, str, OperationModel], ...]:
-    operations = (spec.model.operation_model(name) for name in sorted(spec.operation_names))
-    return tuple((operation.http["method"], operation.http["requestUri"], operation) for operation in operations)
+def _routes(spec: Spec) -> tuple[tuple[str, re.Pattern[bytes], str], ...]:
+    """Method, path and name of each operation."""
+    https = {name: spec.model.operation_model(name).http for name in sorted(spec.operation_names)}
+    return tuple((http["method"], path_pattern(http["requestUri"])[0], name) for name, http in https.items())
 
 
 def resolve(spec: Spec, request: Request) -> str:
     """The operation whose method and path these are. Errors: AwsError UnknownOperationException."""
-    for method, uri, operation in _routes(spec):
-        if method == request.method and path_pattern(uri)[0].fullmatch(request.raw_path):
-            name: str = operation.name
+    for method, path, name in _routes(spec):
+        if method == request.method and path.fullmatch(request.raw_path):
             return name
-    path = request.raw_path[:128].decode("latin-1")
+    shown = request.raw_path[:128].decode("latin-1")
     raise AwsError(
-        code="UnknownOperationException", message=f"{spec.name} has no operation at {request.method} {path}.", status=404
+        code="UnknownOperationException", message=f"{spec.name} has no operation at {request.method} {shown}.", status=404
     )
 
 
@@ -45,8 +46,9 @@ def parse(operation: OperationModel, request: Request, body: bytes) -> dict[str,
     shape = operation.input_shape
     bindings = bindings_of(shape)
     try:
-        params = dict(_parse_path(operation, bindings, request))
-        params.update(parse_query(bindings, request))
+        params = _parse_path(operation, bindings, request)
+        if bindings.query:
+            params.update(parse_query(bindings, request))
         # AWS: SDKs write text that is not ASCII as UTF-8 (boto3: InvokeEndpointAsync's InputLocation).
         params.update(parse_headers(bindings, request, utf8=True))
         payload = bindings.payload
@@ -64,15 +66,15 @@ def parse(operation: OperationModel, request: Request, body: bytes) -> dict[str,
     return params
 
 
-def _parse_path(operation: OperationModel, bindings: Bindings, request: Request) -> list[tuple[str, Any]]:
+def _parse_path(operation: OperationModel, bindings: Bindings, request: Request) -> dict[str, Any]:
     if not bindings.path:
-        return []
+        return {}
     pattern, labels = path_pattern(operation.http["requestUri"])
     match = pattern.fullmatch(request.raw_path)
     if match is None:
         raise Bug(f"{operation.name} was resolved from a path that is not its own.")
     raw = dict(zip(labels, match.groups(), strict=True))
-    return [(bound.member, from_text(bound.shape, decode_label(raw[bound.wire]))) for bound in bindings.path]
+    return {bound.member: from_text(bound.shape, decode_label(raw[bound.wire])) for bound in bindings.path}
 
 
 def serialise(operation: OperationModel, output: Mapping[str, Any], status: int | None) -> Answer:

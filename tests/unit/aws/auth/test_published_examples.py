@@ -6,7 +6,7 @@ import pytest
 from tests.support.signing import SCOPE, Ring
 
 from tarry.aws.auth import RawRequest, Verified, authenticate, open_body
-from tarry.aws.auth.request import Header
+from tarry.aws.auth.canonical import Header
 from tarry.aws.errors import AwsError
 
 MAY_24_2013 = 1_369_353_600
