@@ -224,8 +224,6 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def _header_bytes(value: str) -> bytes:
-    if value.isascii() and value.isprintable():
-        return value.encode("ascii")
     if "\r" in value or "\n" in value or "\0" in value:
         value = " ".join(value.replace("\0", " ").split())
     try:
