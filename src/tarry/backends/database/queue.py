@@ -55,9 +55,8 @@ class SqlInvocationQueue:
 
     async def put(self, invocation: Invocation, body: bytes | None, *, same_since_us: int | None = None) -> Invocation:
         """See ports.InvocationQueue. Throttled beyond the ``bounds``."""
-        channel = channel_queue(invocation.endpoint_id)
         return await self._database.write_grouped(
-            self._accepting.accept, offer(invocation, body, same_since_us), after=lambda _: self._wakeups.notify(channel)
+            self._accepting.accept, offer(invocation, body, same_since_us), after=self._accepted
         )
 
     async def claim(self, instance: Instance, limit: int) -> list[Claim]:
@@ -93,6 +92,9 @@ class SqlInvocationQueue:
             self._refilled(swept.refilled)
 
         return (await self._database.write(lambda connection: reap(connection, self._terms, limit), after=hint)).reaped
+
+    def _accepted(self, invocation: Invocation) -> None:
+        self._wakeups.notify(channel_queue(invocation.endpoint_id))
 
     def _refilled(self, endpoint_ids: Sequence[str]) -> None:
         for endpoint_id in endpoint_ids:

@@ -1,14 +1,15 @@
 """Accepting invocations, as many in one transaction as have arrived; those that were accepted before are told so."""
 
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from sqlalchemy import Connection, bindparam, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from tarry.backends.database.documents import dump, load
+from tarry.backends.database.prepared import Prepared
 from tarry.backends.database.queue_rows import count_queued
 from tarry.backends.database.schema import backlog, endpoint, invocation, invocation_body
 from tarry.core.endpoint import EndpointStatus
@@ -16,10 +17,10 @@ from tarry.core.errors import AlreadyExists, Conflict, EndpointNotFound, Throttl
 from tarry.core.invocation import Invocation, InvocationState, is_same_request, rank_us
 
 _GONE = {EndpointStatus.DELETING, EndpointStatus.DELETED}
-_ENDPOINTS = (
-    select(endpoint.c.id, endpoint.c.status, backlog.c.queued)
+_ENDPOINT = Prepared(
+    select(endpoint.c.status, backlog.c.queued)
     .select_from(endpoint.outerjoin(backlog, backlog.c.endpoint_id == endpoint.c.id))
-    .where(endpoint.c.id.in_(bindparam("ids", expanding=True)))
+    .where(endpoint.c.id == bindparam("of"))
 )
 _NAMED_ALIKE = (
     select(invocation.c.request)
@@ -31,8 +32,22 @@ _REDRIVE = (
     .where(invocation.c.id == bindparam("of"), invocation.c.redriven_as.is_(None))
     .values(redriven_as=bindparam("as"))
 )
-_ADD = insert(invocation)
-_ADD_BODIES = insert(invocation_body)
+_ADD = Prepared(
+    insert(invocation),
+    "id",
+    "endpoint_id",
+    "bucket",
+    "priority",
+    "rank_us",
+    "received_at_us",
+    "inference_id",
+    "state",
+    "attempts",
+    "lost_attempts",
+    "expires_at_us",
+    "request",
+)
+_ADD_BODIES = Prepared(insert(invocation_body), "invocation_id", "body")
 _ADD_BACKLOG = insert(backlog)
 
 
@@ -88,15 +103,13 @@ class Accepting:
 
     def _room(self, connection: Connection, endpoint_ids: set[str]) -> Counter[str]:
         room: Counter[str] = Counter()
-        first = []
-        for row in connection.execute(_ENDPOINTS, {"ids": sorted(endpoint_ids)}):
-            if row.status in _GONE:
+        for of in endpoint_ids:
+            found = _ENDPOINT.first(connection, {"of": of})
+            if found is None or found.status in _GONE:
                 continue
-            room[row.id] = self.bounds.queued_max - (row.queued or 0)
-            if row.queued is None:
-                first.append({"endpoint_id": row.id, "queued": 0})
-        if first:
-            connection.execute(_ADD_BACKLOG, first)
+            room[of] = self.bounds.queued_max - (found.queued or 0)
+            if found.queued is None:
+                connection.execute(_ADD_BACKLOG, {"endpoint_id": of, "queued": 0})
         return room
 
     def _refusal(self, room: Counter[str], item: Invocation) -> Exception | None:
@@ -146,10 +159,10 @@ def _insert(connection: Connection, accepted: Sequence[Offer]) -> None:
         for item in accepted
     ]
     try:
-        connection.execute(_ADD, rows)
-    except IntegrityError as error:
+        _ADD.run_many(connection, rows)
+    except sqlite3.IntegrityError as error:
         raise AlreadyExists("invocation", accepted[0].invocation.id) from error
     bodies = [{"invocation_id": item.invocation.id, "body": item.body} for item in accepted if item.body is not None]
     if bodies:
-        connection.execute(_ADD_BODIES, bodies)
+        _ADD_BODIES.run_many(connection, bodies)
     count_queued(connection, (item.invocation.endpoint_id for item in accepted), 1)

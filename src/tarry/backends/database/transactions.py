@@ -10,12 +10,12 @@ import asyncio
 import logging
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, MetaData, Table, insert
@@ -49,6 +49,10 @@ class _Write:
     after: Callable[[Any], None] | None
 
 
+_Call = Callable[[Connection, Callable[[Connection], Any]], Any]
+"""How one part of a transaction is run."""
+
+
 class _TransactionLost(Exception):
     """SQLite has rolled the whole transaction back, not only one statement."""
 
@@ -65,8 +69,8 @@ class Database:
         self._loop = asyncio.get_running_loop()
         self._writes_waiting_max = writes_waiting_max
         self._batch_max = batch_max
-        self._waiting: deque[_Write] = deque()
-        self._arrived = threading.Condition()
+        self._waiting: SimpleQueue[_Write | None] = SimpleQueue()
+        """Ends with None."""
         self._closing = False
         self._writer_engine = connect_writing(path)
         self._reader_engine = connect_reading(path, READERS)
@@ -128,9 +132,9 @@ class Database:
 
     async def close(self) -> None:
         """Finish what has been handed in, then close. Later writes are refused. Repeats change nothing."""
-        with self._arrived:
+        if not self._closing:
             self._closing = True
-            self._arrived.notify()
+            self._waiting.put(None)
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
         self._readers.shutdown(wait=False)
@@ -138,14 +142,11 @@ class Database:
         self._writer_engine.dispose()
 
     def _submit(self, write: _Write) -> "asyncio.Future[Any]":
-        with self._arrived:
-            if self._closing:
-                raise Throttled("The server is stopping; try again in a moment.")
-            if len(self._waiting) >= self._writes_waiting_max:
-                raise Throttled(f"{self._writes_waiting_max} writes are waiting for the disk; try again in a moment.")
-            self._waiting.append(write)
-            if len(self._waiting) == 1:
-                self._arrived.notify()
+        if self._closing:
+            raise Throttled("The server is stopping; try again in a moment.")
+        if self._waiting.qsize() >= self._writes_waiting_max:
+            raise Throttled(f"{self._writes_waiting_max} writes are waiting for the disk; try again in a moment.")
+        self._waiting.put(write)
         return write.future
 
     def _read(self, fn: Callable[[Connection], T]) -> T:
@@ -159,68 +160,86 @@ class Database:
 
     def _write_loop(self) -> None:
         with self._writer_engine.connect() as connection:
-            while batch := self._next_batch():
-                try:
-                    results = self._run(connection, batch)
-                except Exception as error:  # noqa: BLE001 - logged, and every caller gets it; the writer must live on
-                    _log.exception("The writer could not take a failed transaction back.")
-                    results = [translated(error) for _ in batch]
-                try:
-                    self._loop.call_soon_threadsafe(_resolve, batch, results)
-                except RuntimeError:  # the loop has been closed without us: nobody is left who could hear of it
-                    _log.warning("The event loop ended before the database was closed.")
+            ended = False
+            while not ended:
+                arrived = self._next_arrived()
+                batch = [write for write in arrived if write is not None]
+                ended = len(batch) < len(arrived)
+                if batch:
+                    self._answer(batch, self._results(connection, batch))
 
-    def _next_batch(self) -> list[_Write]:
-        with self._arrived:
-            while not self._waiting and not self._closing:
-                self._arrived.wait()
-            count = min(len(self._waiting), self._batch_max)
-            return [self._waiting.popleft() for _ in range(count)]
+    def _next_arrived(self) -> list[_Write | None]:
+        """All that has arrived, up to the bound; waits for the first."""
+        first = self._waiting.get()
+        return [first, *(self._waiting.get() for _ in range(min(self._waiting.qsize(), self._batch_max - 1)))]
+
+    def _results(self, connection: Connection, batch: list[_Write]) -> list[Any]:
+        try:
+            return self._run(connection, batch)
+        except Exception as error:  # noqa: BLE001 - logged, and every caller gets it; the writer must live on
+            _log.exception("The writer could not take a failed transaction back.")
+            return [translated(error) for _ in batch]
+
+    def _answer(self, batch: list[_Write], results: list[Any]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(_resolve, batch, results)
+        except RuntimeError:  # the loop has been closed without us: nobody is left who could hear of it
+            _log.warning("The event loop ended before the database was closed.")
 
     def _run(self, connection: Connection, batch: list[_Write]) -> list[Any]:
-        """Run the writes as one transaction; one by one where a full disk or the COMMIT itself took all of them back."""
-        try:
-            transaction = connection.begin()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers' answer
-            return [translated(error) for _ in batch]
-        try:
-            results = self._run_parts(connection, batch)
-            transaction.commit()
-            self.commits += 1
-            return results
-        except Exception as error:  # noqa: BLE001
-            transaction.rollback()
-            if len(batch) == 1:
-                return [translated(error.__cause__ if isinstance(error, _TransactionLost) and error.__cause__ else error)]
+        """Run the writes as one transaction: as if none would fail; else again, each in a savepoint of its own.
+
+        One by one where a full disk or the COMMIT itself took all of them back. Savepoints are not free: SQLite keeps a copy
+        of every page that changes inside one.
+        """
+        for call in (_unguarded, _guarded):
+            try:
+                transaction = connection.begin()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers' answer
+                return [translated(error) for _ in batch]
+            try:
+                results = _run_parts(connection, batch, call)
+                transaction.commit()
+                self.commits += 1
+                return results
+            except Exception as error:  # noqa: BLE001
+                transaction.rollback()
+                if len(batch) == 1:
+                    return [translated(error)]
         return [result for write in batch for result in self._run(connection, [write])]
 
-    def _run_parts(self, connection: Connection, batch: list[_Write]) -> list[Any]:
-        results: list[Any] = [None] * len(batch)
-        grouped: dict[Any, list[int]] = {}
-        for index, write in enumerate(batch):
-            if write.group:
-                grouped.setdefault(write.run, []).append(index)
-            else:
-                results[index] = _guarded(connection, write.run)
-        for run, indexes in grouped.items():
-            items = [batch[index].item for index in indexes]
-            for index, result in zip(indexes, _run_group(connection, run, items), strict=True):
-                results[index] = result
-        return results
+
+def _run_parts(connection: Connection, batch: list[_Write], call: _Call) -> list[Any]:
+    results: list[Any] = [None] * len(batch)
+    grouped: dict[Any, list[int]] = {}
+    for index, write in enumerate(batch):
+        if write.group:
+            grouped.setdefault(write.run, []).append(index)
+        else:
+            results[index] = call(connection, write.run)
+    for run, indexes in grouped.items():
+        items = [batch[index].item for index in indexes]
+        for index, result in zip(indexes, _run_group(connection, run, items, call), strict=True):
+            results[index] = result
+    return results
 
 
-def _run_group(connection: Connection, run: Callable[..., Any], items: list[Any]) -> Sequence[Any]:
-    together = _guarded(connection, lambda c: run(c, items))
+def _run_group(connection: Connection, run: Callable[..., Any], items: list[Any], call: _Call) -> Sequence[Any]:
+    together = call(connection, lambda c: run(c, items))
     if not isinstance(together, Exception):
         return together  # type: ignore[no-any-return]
     if len(items) == 1:
         return [together]
-    alone = [_guarded(connection, partial(_run_one, run, item)) for item in items]
+    alone = [call(connection, partial(_run_one, run, item)) for item in items]
     return [result if isinstance(result, Exception) else result[0] for result in alone]
 
 
 def _run_one(run: Callable[..., Any], item: Any, connection: Connection) -> Any:
     return run(connection, [item])
+
+
+def _unguarded(connection: Connection, run: Callable[[Connection], Any]) -> Any:
+    return run(connection)
 
 
 def _guarded(connection: Connection, run: Callable[[Connection], Any]) -> Any:
@@ -245,10 +264,18 @@ def _resolve(batch: list[_Write], results: list[Any]) -> None:
             if not write.future.done():
                 write.future.set_exception(result)
             continue
-        if write.after is not None:  # before the caller runs on, and on its own: one that fails keeps nobody else waiting
-            write.future.get_loop().call_soon(write.after, result)
+        if write.after is not None:
+            _hint(write.after, result)
         if not write.future.done():
             write.future.set_result(result)
+
+
+def _hint(after: Callable[[Any], None], result: Any) -> None:
+    """Tell of a result; a hint that fails keeps nobody waiting."""
+    try:
+        after(result)
+    except Exception as error:  # noqa: BLE001 - goes where the errors of the loop's own callbacks go
+        asyncio.get_running_loop().call_exception_handler({"message": "A hint failed.", "exception": error})
 
 
 @lru_cache(maxsize=256)
