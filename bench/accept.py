@@ -23,7 +23,7 @@ def measure(server: ServerProcess, seconds: int, rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         requests = sign_invocations(directory, deploy.NAME, [f"s3://{deploy.BUCKET}/in/{number}" for number in range(PREPARED)])
         runs["bare"].append(_bare(requests, seconds).as_dict())
-        tarry = load.post(server.url, server.pid, requests, seconds)
+        tarry = load.post(server.url, requests, seconds, pid=server.pid)
         assert tarry.errors == 0, f"{tarry.errors} requests were not accepted"
         runs["tarry"].append(tarry.as_dict())
     runs["queued"] = deploy.count(server, "Queued")
@@ -40,7 +40,7 @@ def _bare(requests: list[Signed], seconds: int) -> load.Load:
         try:
             with urllib.request.urlopen(url, timeout=60):  # answered once it has started; till then it waits in the backlog
                 pass
-            return load.post(url, process.pid, requests, seconds)
+            return load.post(url, requests, seconds, pid=process.pid)
         finally:
             process.terminate()
             process.wait()

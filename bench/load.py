@@ -36,8 +36,8 @@ class Load:
     p99_ms: float
     errors: int
     requests: int
-    server_cpu_us: float
-    """CPU time of the server's process, all threads, per request."""
+    server_cpu_us: float | None
+    """CPU time of the server's process, all threads, per request; None where it is more than one process."""
     wrk_cores: float
     """What the load generator itself took of the machine."""
 
@@ -52,9 +52,9 @@ def require_wrk() -> None:
         raise SystemExit("make bench needs wrk: apt-get install wrk")
 
 
-def post(url: str, pid: int, requests: list[Signed], seconds: int) -> Load:
-    """POST the prepared requests in turn over 64 connections for some seconds to the server whose process is ``pid``."""
-    server = psutil.Process(pid)
+def post(url: str, requests: list[Signed], seconds: int, *, pid: int | None = None) -> Load:
+    """POST the prepared requests in turn over 64 connections for some seconds; ``pid`` is the server's process, if it is one."""
+    server = None if pid is None else psutil.Process(pid)
     server_s, wrk_s = _cpu_s(server), _children_s()
     figures = _wrk(url, requests, seconds)
     server_s, wrk_s = _cpu_s(server) - server_s, _children_s() - wrk_s
@@ -65,7 +65,7 @@ def post(url: str, pid: int, requests: list[Signed], seconds: int) -> Load:
         p99_ms=figures["p99_us"] / 1000,
         errors=sum(figures[kind] for kind in ("connect", "read", "write", "status", "timeout")),
         requests=figures["requests"],
-        server_cpu_us=server_s / figures["requests"] * 1e6,
+        server_cpu_us=server_s / figures["requests"] * 1e6 if server else None,
         wrk_cores=wrk_s / seconds_taken,
     )
 
@@ -80,7 +80,9 @@ def _wrk(url: str, requests: list[Signed], seconds: int) -> dict[str, int]:
     return figures
 
 
-def _cpu_s(process: psutil.Process) -> float:
+def _cpu_s(process: psutil.Process | None) -> float:
+    if process is None:
+        return 0.0
     times = process.cpu_times()
     return float(times.user + times.system)
 
