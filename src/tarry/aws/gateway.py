@@ -41,6 +41,7 @@ OPERATION_BYTES_MAX: Mapping[tuple[str, str], int] = {
     ("sagemaker-runtime", "InvokeEndpointAsync"): 128_000,  # AWS: botocore's description, member Body
 }
 _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+_NO_REPLY = Reply()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +79,19 @@ class Gateway:
         context = self._context(request, family)
         spec = self._specs.get(way.service)
         started = door.clock.monotonic()
-        name = ""
+        name, reply = "", _NO_REPLY
         try:
             understood = await self._understand(request, way, reader)
             name = understood.operation.name
             try:
-                answer = await self._call(way, understood, request, context)
+                reply = await self._call(way, understood, request, context)
             except (AwsError, TarryError) as error:
                 raise await self._concealed(error, way, understood) from error
+            answer = serialise(self._specs[way.service], understood.operation, reply.output, reply.status, context)
         except ClientGoneError:
             raise
         except Exception as error:  # noqa: BLE001 - the last place before the client: everything becomes an answer, and is logged
+            reply = _NO_REPLY
             answer = error_answer(family, spec, self._told(error, way, context), context)
         if self._logs_requests:
             log.debug(
@@ -100,7 +103,8 @@ class Gateway:
                 request_id=context.request_id,
                 duration_ms=round((door.clock.monotonic() - started) * 1000, 1),
             )
-        return self._with_ids(answer, family, context)
+        headers = {**answer.headers, **reply.headers, **_ids(family, context)}
+        return Answer(status=answer.status, headers=headers, body=answer.body, stream=reply.stream)
 
     async def _understand(self, request: Request, way: Route, reader: BodyReader) -> _Understood:
         if way.kind is Kind.UNKNOWN_SERVICE:
@@ -184,24 +188,19 @@ class Gateway:
             account_id=self._door.scope.account_id,
         )
 
-    async def _call(self, way: Route, understood: _Understood, request: Request, context: AnswerContext) -> Answer:
-        operation = understood.operation
+    async def _call(self, way: Route, understood: _Understood, request: Request, context: AnswerContext) -> Reply:
+        operation = understood.operation.name
         call = Call(
             service=way.service,
-            operation=operation.name,
+            operation=operation,
             request_id=context.request_id,
             caller=understood.caller,
             headers=request.headers,
             public_url=self._door.public_url(),
             body=understood.body,
         )
-        result = await self._door.services[way.service].operations[operation.name](call, understood.params)
-        reply = result if isinstance(result, Reply) else Reply(output=result)
-        answer = serialise(self._specs[way.service], operation, reply.output, reply.status, context)
-        if not reply.headers and reply.stream is None:
-            return answer
-        headers = {**answer.headers, **reply.headers}
-        return Answer(status=answer.status, headers=headers, body=answer.body, stream=reply.stream)
+        result = await self._door.services[way.service].operations[operation](call, understood.params)
+        return result if isinstance(result, Reply) else Reply(output=result)
 
     def _told(self, error: Exception, way: Route, context: AnswerContext) -> AwsError:
         """What the caller is told of an error."""
@@ -234,13 +233,11 @@ class Gateway:
         short = request_id.replace("-", "").upper()[:16]
         return AnswerContext(request_id=short, host_id=self._door.ids.token(), method=request.method)
 
-    @staticmethod
-    def _with_ids(answer: Answer, family: Family, context: AnswerContext) -> Answer:
-        if family == "rest-xml":
-            ids = {"x-amz-request-id": context.request_id, "x-amz-id-2": context.host_id, "Server": "AmazonS3"}
-        else:
-            ids = {"x-amzn-RequestId": context.request_id, "Server": "Tarry"}
-        return answer.with_headers(ids)
+
+def _ids(family: Family, context: AnswerContext) -> Mapping[str, str]:
+    if family == "rest-xml":
+        return {"x-amz-request-id": context.request_id, "x-amz-id-2": context.host_id, "Server": "AmazonS3"}
+    return {"x-amzn-RequestId": context.request_id, "Server": "Tarry"}
 
 
 def _named_without_body(spec: Spec, request: Request) -> str:

@@ -4,6 +4,8 @@ An entry lives until the next hint that endpoints changed, and for a second at m
 entry which has just become wrong is caught by ``InvocationQueue.put``, which refuses endpoints that are being deleted.
 """
 
+import asyncio
+
 from tarry.core.deployment import Deployment
 from tarry.core.endpoint import ACCEPTING, Endpoint
 from tarry.core.errors import EndpointNotFound
@@ -23,17 +25,23 @@ class EndpointDirectory:
         self._wakeups = wakeups
         self._region = region
         self._entries: dict[str, tuple[float, AcceptView]] = {}
+        self._readings: dict[str, asyncio.Task[AcceptView | None]] = {}
+        """One for all who ask at once: sixty-four requests in flight would otherwise read sixty-four times each second."""
 
     async def lookup(self, name: str) -> AcceptView:
         """The view of an endpoint that takes invocations. Errors: EndpointNotFound."""
-        now = self._clock.monotonic()
-        entry = self._entries.get(name.lower())
-        if entry is not None and now - entry[0] < MAX_AGE_S:
+        key = name.lower()
+        entry = self._entries.get(key)
+        if entry is not None and self._clock.monotonic() - entry[0] < MAX_AGE_S:
             return entry[1]
-        view = await self._read(name)
-        if len(self._entries) >= ENTRIES_MAX:
-            self._entries.clear()
-        self._entries[name.lower()] = (now, view)
+        reading = self._readings.get(key)
+        if reading is None:
+            reading = self._readings[key] = asyncio.create_task(self._keep(key))
+            reading.add_done_callback(lambda done: done.cancelled() or done.exception())  # told, even if nobody waits any more
+        view = await asyncio.shield(reading)
+        if view is None:
+            # AWS: an endpoint that is not routable is "not found" to the runtime (amazon-sagemaker-examples#293, #559).
+            raise EndpointNotFound(name)
         return view
 
     async def run(self) -> None:
@@ -42,15 +50,29 @@ class EndpointDirectory:
             while True:
                 if await hints.wait(60.0):
                     self._entries.clear()
+                    self._readings.clear()
 
-    async def _read(self, name: str) -> AcceptView:
+    async def _keep(self, key: str) -> AcceptView | None:
+        """Read an endpoint, and keep what was read unless a hint came meanwhile."""
+        now = self._clock.monotonic()
+        try:
+            view = await self._read(key)
+            if view is not None and self._readings.get(key) is asyncio.current_task():
+                if len(self._entries) >= ENTRIES_MAX:
+                    self._entries.clear()
+                self._entries[key] = (now, view)
+            return view
+        finally:
+            if self._readings.get(key) is asyncio.current_task():
+                del self._readings[key]
+
+    async def _read(self, name: str) -> AcceptView | None:
         endpoint = await self._store.named(Endpoint, name)
         if endpoint is None or endpoint.status not in ACCEPTING or endpoint.active_deployment_id is None:
-            # AWS: an endpoint that is not routable is "not found" to the runtime (amazon-sagemaker-examples#293, #559).
-            raise EndpointNotFound(name)
+            return None
         deployment = await self._store.get(Deployment, endpoint.active_deployment_id)
         if deployment is None:
-            raise EndpointNotFound(name)
+            return None
         return AcceptView(
             endpoint_id=endpoint.id,
             endpoint_name=endpoint.name,

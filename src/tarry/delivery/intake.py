@@ -3,25 +3,13 @@
 When ``invoke`` returns, the invocation is on disk with everything that it will ever need; only then may 202 be answered.
 """
 
-from dataclasses import dataclass
-
 from tarry.core.errors import InvalidRequest
-from tarry.core.invocation import InvokeRequest, admit
+from tarry.core.invocation import Invocation, InvokeRequest, admit
 from tarry.core.names import S3Location
 from tarry.delivery.directory import EndpointDirectory
 from tarry.ports import Clock, Ids, InvocationQueue
 
 INLINE_BODY_BYTES_MAX = 128_000  # AWS: InvokeEndpointAsync API reference, Body
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """What the caller is told."""
-
-    invocation_id: str
-    inference_id: str
-    output_location: str
-    failure_location: str
 
 
 class Intake:
@@ -33,10 +21,10 @@ class Intake:
         self._clock = clock
         self._ids = ids
 
-    async def invoke(self, request: InvokeRequest) -> Accepted:
+    async def invoke(self, request: InvokeRequest) -> Invocation:
         """Accept one invocation; durable when this returns. The input object's existence is not checked, as on AWS.
 
-        A request that repeats an earlier one (``same_within_s``) gets the answer that that one got.
+        A request that repeats an earlier one (``same_within_s``) gets that one.
 
         Errors: InvalidRequest, EndpointNotFound, Throttled, StorageFull.
         """
@@ -46,13 +34,7 @@ class Intake:
         wanted = admit(request, view, invocation_id=self._ids.uuid(), now_us=now_us)
         within_s = request.same_within_s
         since_us = None if within_s is None else now_us - within_s * 1_000_000
-        invocation = await self._queue.put(wanted, request.body, same_since_us=since_us)
-        return Accepted(
-            invocation_id=invocation.id,
-            inference_id=invocation.inference_id,
-            output_location=invocation.output_location,
-            failure_location=invocation.failure_location,
-        )
+        return await self._queue.put(wanted, request.body, same_since_us=since_us)
 
 
 def _check_input(request: InvokeRequest) -> None:

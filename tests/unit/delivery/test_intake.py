@@ -17,9 +17,9 @@ async def test_accepted_means_queued_with_its_locations() -> None:
     world = await World().deploy()
     accepted = await world.intake.invoke(_request(inference_id="mine"))
     assert accepted.inference_id == "mine"
-    assert accepted.output_location == f"s3://b/out/{accepted.invocation_id}.out"
-    assert accepted.failure_location == f"s3://b/out/{accepted.invocation_id}-error.out"
-    record = await world.record(accepted.invocation_id)
+    assert accepted.output_location == f"s3://b/out/{accepted.id}.out"
+    assert accepted.failure_location == f"s3://b/out/{accepted.id}-error.out"
+    record = await world.record(accepted.id)
     assert record.state is InvocationState.QUEUED
     assert record.invocation.endpoint_name == "e"
     assert record.invocation.expires_at_us - record.invocation.received_at_us == 21_600_000_000
@@ -29,7 +29,7 @@ async def test_accepted_means_queued_with_its_locations() -> None:
 async def test_without_an_inference_id_ours_is_taken() -> None:
     world = await World().deploy()
     accepted = await world.intake.invoke(_request())
-    assert accepted.inference_id == accepted.invocation_id
+    assert accepted.inference_id == accepted.id
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,6 @@ class Answer:
     body: bytes = b""
     stream: AsyncIterator[bytes] | None = None
 
-    def with_headers(self, headers: Mapping[str, str]) -> "Answer":
-        """The same answer with more headers."""
-        return Answer(status=self.status, headers={**self.headers, **headers}, body=self.body, stream=self.stream)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerContext:

@@ -29,7 +29,7 @@ def sagemaker_runtime_service(intake: Intake, directory: EndpointDirectory) -> S
             "FailureLocation": accepted.failure_location,
         }
         # AWS: 202 (InvokeEndpointAsync API reference). The header is ours: the one id that never repeats.
-        return Reply(output=output, status=202, headers={INVOCATION_ID_HEADER: accepted.invocation_id})
+        return Reply(output=output, status=202, headers={INVOCATION_ID_HEADER: accepted.id})
 
     async def refuse_synchronous(call: Call, params: Params) -> Mapping[str, Any]:
         name = params["EndpointName"]
