@@ -210,7 +210,7 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("UpdateEndpoint", UPDATE),
     ("UpdateEndpoint", {**UPDATE, "DeploymentConfig": _blue_green("CANARY", CanarySize=SIZE)}),
     ("UpdateEndpoint", {**UPDATE, "DeploymentConfig": _blue_green("LINEAR", LinearStepSize=SIZE)}),
-    ("UpdateEndpoint", {**UPDATE, "DeploymentConfig": _blue_green(either("ALL_AT_ONCE", "CANARY"))}),
+    ("UpdateEndpoint", {**UPDATE, "DeploymentConfig": _blue_green("ALL_AT_ONCE")}),
     ("UpdateEndpoint", {**UPDATE, "DeploymentConfig": ROLLING}),
     (
         "UpdateEndpointWeightsAndCapacities",
@@ -240,6 +240,8 @@ NOT_HANDED_ON = {
     ("S3ModelDataSource", "S3DataType"),
     ("ListTagsInput", "MaxResults"),
     ("ListTagsInput", "NextToken"),
+    # each type wants a size of its own, so that none can be another's: see below
+    ("TrafficRoutingConfig", "Type"),
 }
 
 
@@ -297,6 +299,15 @@ CASES = [
 async def test_a_member_that_is_honoured_reaches_the_command(operation: str, request_: Any, path: tuple[Any, ...]) -> None:
     before, after = _with(request_, None), _with(request_, path)
     assert await _handed_on(operation, before) != await _handed_on(operation, after)
+
+
+async def test_the_type_of_a_traffic_routing_reaches_the_command() -> None:
+    sizes = {"ALL_AT_ONCE": {}, "CANARY": {"CanarySize": SIZE}, "LINEAR": {"LinearStepSize": SIZE}}
+    handed = [
+        await _handed_on("UpdateEndpoint", _with({**UPDATE, "DeploymentConfig": _blue_green(kind, **size)}, None))
+        for kind, size in sizes.items()
+    ]
+    assert [str(each).count(f"'{kind}'") for kind, each in zip(sizes, handed, strict=True)] == [1, 1, 1]
 
 
 def test_all_honoured_members_are_among_those() -> None:
