@@ -9,7 +9,7 @@ from aiohttp import web
 from tests.support.aiohttp_server import end
 
 from tarry.backends.modelserver import HttpModelServer
-from tarry.core.errors import ModelServerTimeout, ModelServerUnreachable
+from tarry.core.errors import ModelServerNotConnected, ModelServerTimeout, ModelServerUnreachable
 from tarry.ports import ModelRequest, ModelServer
 from tarry.testing.modelserver import Answering, FakeAnswer, FakeModelServer
 
@@ -131,8 +131,8 @@ async def test_ping_tells_health(rig: Rig) -> None:
     assert not await rig.server.ping(rig.closed_address)
 
 
-async def test_nobody_there_is_unreachable(rig: Rig) -> None:
-    with pytest.raises(ModelServerUnreachable):
+async def test_nobody_there_is_not_connected(rig: Rig) -> None:
+    with pytest.raises(ModelServerNotConnected):
         async with rig.server.invoke(rig.closed_address, post(b"x"), timeout_s=10):
             pass
 
@@ -145,8 +145,9 @@ async def test_a_slow_answer_is_a_timeout(rig: Rig) -> None:
 
 async def test_a_broken_answer_is_an_error_while_reading(rig: Rig) -> None:
     rig.answer_with(answering(FakeAnswer(body=b"first half", error=ModelServerUnreachable("broke"))))
-    with pytest.raises(ModelServerUnreachable):
+    with pytest.raises(ModelServerUnreachable) as raised:
         await ask(rig, post(b"x"))
+    assert not isinstance(raised.value, ModelServerNotConnected)
 
 
 @pytest.mark.parametrize("size", [2, 0, 4])

@@ -11,7 +11,13 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from tarry.core.errors import ModelResponseInvalid, ModelServerTimeout, ModelServerUnreachable, Throttled
+from tarry.core.errors import (
+    ModelResponseInvalid,
+    ModelServerNotConnected,
+    ModelServerTimeout,
+    ModelServerUnreachable,
+    Throttled,
+)
 from tarry.ports import ModelRequest, ModelResponse
 
 HEADER_BYTES_MAX = 4096
@@ -163,7 +169,7 @@ def _translated(error: Exception, timeout_s: float) -> Exception:
         # our own shortage: the instance has done nothing, and must not be held dead for it
         return Throttled("The server has as many files and connections open as it may; try again in a moment.")
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return ModelServerUnreachable("The model server took no connection in time.")
+        return ModelServerNotConnected("The model server took no connection in time.")
     if isinstance(error, asyncio.TimeoutError):
         return ModelServerTimeout(f"The model server did not answer within {timeout_s:g} seconds.")
     if isinstance(error, aiohttp.ClientResponseError):
@@ -172,5 +178,5 @@ def _translated(error: Exception, timeout_s: float) -> Exception:
     if isinstance(error, aiohttp.ClientPayloadError):
         return ModelServerUnreachable("The connection to the model server broke before the whole answer was there.")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return ModelServerUnreachable("The model server takes no connections.")
+        return ModelServerNotConnected("The model server takes no connections.")
     return ModelServerUnreachable("The connection to the model server broke before it answered.")

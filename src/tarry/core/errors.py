@@ -25,6 +25,7 @@
     * InstanceStartError
       * InsufficientCapacity
     * ModelServerUnreachable
+      * ModelServerNotConnected
     * ModelServerTimeout
     * ModelResponseInvalid
     * PublishError
@@ -271,6 +272,10 @@ class InsufficientCapacity(InstanceStartError):
 
 class ModelServerUnreachable(DependencyError):
     """No connection to the model server, or it broke before the whole answer was there."""
+
+
+class ModelServerNotConnected(ModelServerUnreachable):
+    """The model server took no connection: it has seen nothing of the request."""
 
 
 class ModelServerTimeout(DependencyError):

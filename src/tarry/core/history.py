@@ -16,7 +16,7 @@ class AttemptEnd(StrEnum):
     """How an attempt ended that decided nothing."""
 
     LOST = "Lost"  # its instance or its delivery process died; counts against the request
-    RETURNED = "Returned"  # drained, stopped, or nowhere to write: nobody's fault
+    RETURNED = "Returned"  # drained, stopped, nowhere to write, or the instance was dead before: nobody's fault
     RETRIED = "Retried"  # the endpoint's retry policy wants another
 
 

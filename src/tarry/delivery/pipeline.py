@@ -37,6 +37,11 @@ class Pipeline:
         return self._addresses[self._position]
 
     @property
+    def at_first(self) -> bool:
+        """Whether no container has answered yet."""
+        return self._position == 0
+
+    @property
     def where(self) -> str | None:
         """That container in words; None where there is only one."""
         count = len(self._addresses)

@@ -19,6 +19,7 @@ from tarry.core.errors import (
     BucketNotFound,
     LeaseLost,
     ModelResponseInvalid,
+    ModelServerNotConnected,
     ModelServerTimeout,
     ModelServerUnreachable,
     ObjectDamaged,
@@ -214,11 +215,15 @@ class Worker:
         return staged
 
     async def _unreachable(self, work: Work, instance: Instance, pipeline: Pipeline, error: ModelServerUnreachable) -> Attempted:
-        """The connection broke. A container that still answers /ping broke it itself; otherwise the instance died."""
+        """The connection broke. A container that still answers /ping broke it itself; otherwise the instance died.
+
+        That counts against the request unless no container has seen anything of it: then it was dead before.
+        """
         if await self._models.ping(pipeline.address):
             return await self._failed(work, failure_reasons.broken_answer(str(error), pipeline.where))
         log.warning("the instance died under a request", instance_id=instance.id, invocation_id=work.claim.invocation.id)
-        await self._queue.release(work.claim.lease, replace(LOST, reason=str(error)))
+        untouched = pipeline.at_first and isinstance(error, ModelServerNotConnected)
+        await self._queue.release(work.claim.lease, replace(RETURNED if untouched else LOST, reason=str(error)))
         return Attempted.INSTANCE_DEAD
 
     @asynccontextmanager

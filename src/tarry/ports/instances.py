@@ -108,7 +108,8 @@ class ModelServer(Protocol):
     def invoke(self, address: str, request: ModelRequest, *, timeout_s: float) -> AbstractAsyncContextManager[ModelResponse]:
         """POST /invocations. The time limit covers everything until the last byte of the answer has been read.
 
-        Errors, also while reading ``chunks``: ModelServerUnreachable, ModelServerTimeout, ModelResponseInvalid; Throttled where
-        this process lacks the means (open files) to ask. Leaving the context early closes the connection.
+        Errors: ModelServerNotConnected (it has seen nothing of the request); Throttled where this process lacks the means (open
+        files) to ask; also while reading ``chunks``: ModelServerUnreachable, ModelServerTimeout, ModelResponseInvalid. Leaving
+        the context early closes the connection.
         """
         ...

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from tarry.core.errors import ModelServerTimeout, ModelServerUnreachable
+from tarry.core.errors import ModelServerNotConnected, ModelServerTimeout
 from tarry.ports import ModelRequest, ModelResponse
 
 
@@ -50,7 +50,7 @@ class FakeModelServer:
     async def invoke(self, address: str, request: ModelRequest, *, timeout_s: float) -> AsyncIterator[ModelResponse]:
         """See ports.ModelServer."""
         if address in self.closed:
-            raise ModelServerUnreachable("The model server takes no connections.")
+            raise ModelServerNotConnected("The model server takes no connections.")
         self.requests.append(request)
         self.asked.append(address)
         self.in_flight += 1

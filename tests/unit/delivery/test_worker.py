@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 
 import pytest
 from tests.support import entities
@@ -135,15 +136,42 @@ async def test_an_invalid_answer_fails() -> None:
     assert "headers of 5000 bytes" in (record.outcome.reason or "")
 
 
-async def test_a_dead_instance_gives_the_request_back_and_counts() -> None:
+async def test_an_instance_that_dies_under_a_request_gives_it_back_and_counts() -> None:
     world = await World().deploy()
     await world.put()
     claim = await world.claim()
-    world.models.closed.add(ADDRESS)
+
+    async def dying(request: ModelRequest, body: bytes) -> FakeAnswer:
+        world.models.closed.add(ADDRESS)
+        raise ModelServerUnreachable("it died")
+
+    world.models.answering = dying
     assert await world.worker.attempt(Work(claim), world.instance) is Attempted.INSTANCE_DEAD
     record = await world.record()
     assert (record.state, record.lost_attempts) == (InvocationState.QUEUED, 1)
     assert not await world.announced()
+
+
+async def test_an_instance_that_was_dead_before_gives_the_request_back_uncounted() -> None:
+    """Several instances may be dead before anybody notices; a request that has met three of them has done nothing wrong."""
+    world = await World().deploy()
+    await world.put()
+    world.models.closed.add(ADDRESS)
+    for _ in range(4):
+        assert await world.worker.attempt(Work(await world.claim()), world.instance) is Attempted.INSTANCE_DEAD
+    record = await world.record()
+    assert (record.state, record.lost_attempts) == (InvocationState.QUEUED, 0)
+
+
+async def test_a_later_container_that_is_dead_counts() -> None:
+    """What the first container did with the request may be what killed the second: it would come back for ever."""
+    world = await World().deploy()
+    await world.put()
+    claim = await world.claim()
+    instance = replace(world.instance, addresses=(ADDRESS, "http://127.0.0.1:2"))
+    world.models.closed.add(instance.addresses[1])
+    assert await world.worker.attempt(Work(claim), instance) is Attempted.INSTANCE_DEAD
+    assert (await world.record()).lost_attempts == 1
 
 
 async def test_a_cancelled_attempt_gives_the_request_back_uncounted() -> None:
