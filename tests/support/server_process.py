@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import boto3
 from botocore.config import Config
@@ -23,6 +23,17 @@ START_S_MAX = 60
 STUB_IMAGE = Path(__file__).parent / "images" / "stub"
 
 
+class Process(Protocol):
+    """What a server runs in; `subprocess.Popen` is one."""
+
+    pid: int
+
+    def kill(self) -> None: ...
+    def send_signal(self, sig: int, /) -> None: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
 class ServerProcess:
     """One server on one data directory. It says that it is ready through NOTIFY_SOCKET, so nobody has to poll."""
 
@@ -30,7 +41,7 @@ class ServerProcess:
         self.data_dir = data_dir
         self.flags = flags
         self.settings = dict(settings or {})
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
         self.log = data_dir.with_name(f"{data_dir.name}.log")
 
     def start(self) -> "ServerProcess":
@@ -113,22 +124,17 @@ class ServerProcess:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _spawn(self, extra: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TARRY_"))}
-        environ |= {"TARRY_IMAGES__DIRECTORIES": f'["{STUB_IMAGE}"]', **self.settings, **extra}
-        command: Sequence[str] = (
-            sys.executable,
-            "-m",
-            "tarry",
-            "serve",
-            "--data-dir",
-            str(self.data_dir),
-            "--port",
-            "0",
-            *self.flags,
-        )
+    def _spawn(self, extra: Mapping[str, str]) -> Process:
         with self.log.open("ab") as log:
-            return subprocess.Popen(command, env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            command = (sys.executable, "-m", "tarry", *self._arguments())
+            return subprocess.Popen(command, env=self._environ(extra), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def _arguments(self) -> Sequence[str]:
+        return ("serve", "--data-dir", str(self.data_dir), "--port", "0", *self.flags)
+
+    def _environ(self, extra: Mapping[str, str]) -> dict[str, str]:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TARRY_"))}
+        return environ | {"TARRY_IMAGES__DIRECTORIES": f'["{STUB_IMAGE}"]', **self.settings, **extra}
 
 
 def count_states(server: ServerProcess) -> list[tuple[str, int]]:

@@ -11,6 +11,8 @@ Wishes are a JSON object, merged from three places (later wins): the variable ``
     stall: true: headers, half a body, then nothing                            drip: seconds between single bytes
     lie: bytes added to Content-Length     chunked: true                       no_length: true: neither length nor chunks
     header_bytes: size of an extra header  close: true: ends the connection afterwards
+    meet: port of 127.0.0.1: connects to it and goes on when that connection ends
+    stamp: true: the answer stands between two copies of a token that no other answer has
 
 Variables: ``STUB_CRASH`` message: print it and exit 3 at start. ``STUB_PING`` ``never`` (no answer) or a status.
 ``STUB_LISTEN_AFTER_S`` seconds. ``STUB_IGNORE_TERM=1``. ``STUB_CHILD=1``: a child in a session of its own; its id is in the log.
@@ -21,10 +23,12 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 FOREVER_S = 3600
@@ -58,6 +62,8 @@ class Handler(BaseHTTPRequestHandler):
         wishes.update(wishes_of(self.headers.get("X-Amzn-SageMaker-Custom-Attributes")))
         if self.path != "/invocations":
             return self.answer(b"no such path\n", {"status": 404})
+        if "meet" in wishes:
+            meet(wishes["meet"])
         time.sleep(wishes.get("sleep", 0))
         if "die" in wishes:
             print("dying as asked", flush=True)
@@ -70,6 +76,9 @@ class Handler(BaseHTTPRequestHandler):
         body += wishes.get("append", "").encode()
         if wishes.get("upper"):
             body = body.upper()
+        if wishes.get("stamp"):
+            token = uuid.uuid4().hex.encode()
+            body = token + body + token
         if "big" in wishes:
             return self.big(wishes)
         return self.answer(body, wishes)
@@ -115,6 +124,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format, *args):
         pass
+
+
+def meet(port):
+    try:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.recv(1)
+    except OSError:
+        pass  # nobody waits there, or the one who waited has gone
 
 
 def files_below(directory):
