@@ -3,6 +3,7 @@
 Everything here blocks for as long as the disk takes.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -14,6 +15,17 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_directory(path: Path, mode: int = 0o700) -> None:
+    """Make a directory and its missing parents; the names of all of them are durable when this returns. Errors: OSError."""
+    first_there = next(above for above in path.parents if above.exists())
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    for above in path.parents:
+        with contextlib.suppress(PermissionError):  # one may make names in it and not read it: then it cannot be synced from here
+            sync(above)
+        if above == first_there:
+            break
 
 
 def write_file(path: Path, content: bytes, mode: int = 0o600) -> None:

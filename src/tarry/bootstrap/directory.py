@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from tarry.core.errors import InvalidRequest
 from tarry.core.names import Scope
-from tarry.files import write_file
+from tarry.files import make_directory, write_file
 
 PROFILE = "default"
 ACCOUNT_ID_DEFAULT = "123456789012"
@@ -54,7 +54,7 @@ class DataDirectory:
         Errors: InvalidRequest where another server runs on it, or DIR is no directory or not ours.
         """
         try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self.root)  # durably: all that is promised lies in it
             if stat.S_IMODE(self.root.stat().st_mode) & 0o077:
                 self.root.chmod(0o700)
             lock = (self.root / "lock").open("a+", encoding="utf-8")
