@@ -8,7 +8,6 @@ exit 0. A second signal ends the wait.
 import asyncio
 import contextlib
 import gc
-import logging
 import os
 import resource
 import shutil
@@ -27,6 +26,7 @@ from rich.markup import escape
 from tarry.bootstrap.build import Tarry, build
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
 from tarry.bootstrap.http import http_server
+from tarry.bootstrap.log import configure_log, standard_error
 from tarry.core.errors import InvalidRequest
 from tarry.settings import ServerSettings, Settings
 
@@ -48,7 +48,7 @@ def run_server(settings: Settings) -> None:
 
     Errors: InvalidRequest for what the caller can mend (DIR in use, port taken, bad certificate).
     """
-    _configure_log(settings.log.level)
+    configure_log(settings.log.level)
     _raise_file_limit()
     directory = DataDirectory(settings.data_dir)
     directory.open()
@@ -164,7 +164,7 @@ def _text(path: Path | None) -> str | None:
 
 
 def _say_ready(info: ServerInfo, settings: Settings) -> None:
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = Console(file=standard_error(), soft_wrap=True, highlight=False)
     where = escape(str(settings.data_dir))
     console.print(f"[bold green]Tarry is ready[/] at {info.url} (process {info.pid}, data in {where})")
     console.print(f'Point AWS programs at it:  eval "$({_command()} env --data-dir {where})"')
@@ -173,19 +173,3 @@ def _say_ready(info: ServerInfo, settings: Settings) -> None:
 def _command() -> str:
     """How this program is called from a shell."""
     return "tarry" if shutil.which("tarry") else escape(str(Path(sys.argv[0])))
-
-
-def _configure_log(level: str) -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
-    )

@@ -99,6 +99,7 @@ def install(holds: Holds, *, separate_commits: bool) -> None:
     _wrap(SqlOutbox, "done", _before(holds, Point.HANDED_OVER))
     _wrap(Pusher, "_post", _before(holds, Point.PUSHING))
     _wrap(Deliveries, "record", _before(holds, Point.PUSHED))
+    _wrap(SqlInvocationQueue, "release", _before(holds, Point.GIVING_BACK))
     _wrap(SqlInvocationQueue, "renew", _before(holds, Point.RENEWING))
     # Instances that tests kill are replaced soon, however many there were; and an attempt that is held keeps its slot.
     _replace(fleet, "BACKOFF_S_MAX", 1)

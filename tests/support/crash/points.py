@@ -38,11 +38,13 @@ class Point(StrEnum):
     """The pusher has taken the push up; nothing has been sent."""
     PUSHED = "in the middle of the notification: its subscriber has it"
     """The subscriber has answered 200; that is not written down yet."""
+    GIVING_BACK = "before an attempt gives its invocation back"
+    """Nobody could write its result, or its instance died."""
     RENEWING = "before leases are renewed"
     """Held, no renewal gets through: a lease that has been slept over is lost for certain."""
 
 
 SEPARATE_COMMITS = (Point.DECIDED, Point.PUBLISHED, Point.FINISHED, Point.HANDED_OVER)
 """Points that exist only where deciding, publishing, finishing and announcing are not one: `HeldServer.separate_commits`."""
-EMBEDDED = tuple(point for point in Point if point not in {*SEPARATE_COMMITS, Point.RENEWING})
+EMBEDDED = tuple(point for point in Point if point not in {*SEPARATE_COMMITS, Point.GIVING_BACK, Point.RENEWING})
 """The points of the path as it is served."""

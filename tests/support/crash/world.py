@@ -51,18 +51,27 @@ class Witness(Subscriber):
 class World:
     """A context. ``lease_s`` is an hour unless leases are to end: what is taken up after a kill is so for the epoch's sake.
 
-    By default two instances have so many slots that what is held keeps nobody else waiting.
+    By default two instances have so many slots that what is held keeps nobody else waiting, and the disk may be used up.
     """
 
-    def __init__(self, directory: Path, *, lease_s: float = 3600.0, instances: int = 2, concurrency: int = 16) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        lease_s: float = 3600.0,
+        instances: int = 2,
+        concurrency: int = 16,
+        disk_reserve_bytes: int = 0,
+    ) -> None:
         self._forks = ForkServer()
-        self.server = HeldServer(directory / "data", self._forks, settings={"TARRY_QUEUE__LEASE_S": str(lease_s)})
+        settings = {"TARRY_QUEUE__LEASE_S": str(lease_s), "TARRY_QUEUE__DISK_RESERVE_BYTES": str(disk_reserve_bytes)}
+        self.server = HeldServer(directory / "data", self._forks, settings=settings)
         self.client = Client(ENDPOINT, BUCKET)
         self.witness = Witness(self._state_of)
         self.instances, self._concurrency = instances, concurrency
         self._callers = ThreadPoolExecutor(_CALLERS_MAX)
         self._calls: list[Future[Entry]] = []
-        self._topics: dict[str, str] = {}
+        self.topics: dict[str, str] = {}
         self._meetings: list[Meeting] = []
         self._checked_entries = 0
         self._checked_seq = 0
@@ -188,7 +197,7 @@ class World:
             records=self.records(),
             objects={place: self._read(place) for place in new},
             messages=[heard for heard in self.witness.results_heard if heard.inference_id not in self._checked_messages],
-            topics=self._topics,
+            topics=self.topics,
         )
         found = faults(history)
         found += [f"an object that was there has gone: {place}" for place in self._checked_objects.keys() - listed.keys()]
@@ -224,7 +233,7 @@ class World:
         success, error = (sns.create_topic(Name=name)["TopicArn"] for name in ("success", "error"))
         for topic in (success, error):
             self.witness.subscribe(sns, topic)
-        self._topics = {"Completed": success, "Failed": error}
+        self.topics = {"Completed": success, "Failed": error}
         deploy.bucket(self.server, BUCKET)
         deploy.endpoint(
             self.server,
