@@ -12,6 +12,7 @@ import structlog
 
 from tarry.core.errors import TarryError
 from tarry.core.instance import Instance
+from tarry.delivery.giving_back import LEAVING_TRIES_MAX, give_back
 from tarry.delivery.work import Work
 from tarry.delivery.worker import Attempted, Worker
 from tarry.ports import RETURNED, Claim, Clock, InvocationQueue, Lease, ModelServer, Wakeups, channel_queue
@@ -93,7 +94,8 @@ class InstanceSlots:
                 if hint is not None:
                     hint.cancel()
                 while self._aside:
-                    await self._queue.release(self._aside.popleft().lease, RETURNED)
+                    lease = self._aside.popleft().lease
+                    await give_back(self._queue, self._clock, lease, RETURNED, tries_max=LEAVING_TRIES_MAX)
 
     async def _fill_or_pause(self) -> bool:
         try:

@@ -7,10 +7,11 @@ now.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from enum import Enum
+from typing import Any
 
 import structlog
 
@@ -33,6 +34,7 @@ from tarry.core.history import AttemptEnd
 from tarry.core.instance import Instance
 from tarry.core.invocation import Invocation, InvocationState
 from tarry.core.names import S3Location
+from tarry.delivery.giving_back import LEAVING_TRIES_MAX, give_back
 from tarry.delivery.pipeline import Pipeline
 from tarry.delivery.settlement import Settlement
 from tarry.delivery.work import Work
@@ -52,9 +54,6 @@ from tarry.ports import (
 )
 
 log = structlog.get_logger(__name__)
-
-
-GIVE_BACK_PAUSE_S = 1.0
 
 
 class Attempted(Enum):
@@ -92,32 +91,33 @@ class Worker:
         connection to the container is closed either way.
         """
         try:
-            return await self._settled(work, instance)
-        except LeaseLost:
-            return self._lease_lost(work)
-        except (StorageFull, Throttled) as error:
-            log.warning("nothing can be written, the request goes back to the queue", error=str(error))
-            await self._give_back(work.claim)
-            return Attempted.STORE_FULL
-        except asyncio.CancelledError:
+            return await self._ended(work, self._settled(work, instance))
+        except asyncio.CancelledError:  # wherever it came: in the middle of giving the invocation back, too
             if work.stopping:
                 return await self._stop(work)
-            await self._queue.release(work.claim.lease, RETURNED)
+            await self._leave(work)
             raise
+
+    async def _ended(self, work: Work, ending: Coroutine[Any, Any, Attempted]) -> Attempted:
+        try:
+            return await ending
+        except LeaseLost:  # somebody else holds it, or it was decided before a stop came
+            log.info("lease lost, the attempt is dropped", invocation_id=work.claim.invocation.id)
+            return Attempted.LEASE_LOST
+        except (StorageFull, Throttled) as error:
+            log.warning("nothing can be written, the request goes back to the queue", error=str(error))
+            await give_back(self._queue, self._clock, work.claim.lease, RETURNED)
+            return Attempted.STORE_FULL
 
     async def _stop(self, work: Work) -> Attempted:
         try:
-            await self._settlement.fail(work, failure_reasons.stopped(), InvocationState.STOPPED)
-        except LeaseLost:  # it was decided before the stop came
-            return self._lease_lost(work)
-        except (StorageFull, Throttled):
-            await self._give_back(work.claim)
-            return Attempted.STORE_FULL
-        return Attempted.SETTLED
+            return await self._ended(work, self._failed(work, failure_reasons.stopped(), InvocationState.STOPPED))
+        except asyncio.CancelledError:
+            await self._leave(work)
+            raise
 
-    def _lease_lost(self, work: Work) -> Attempted:
-        log.info("lease lost, the attempt is dropped", invocation_id=work.claim.invocation.id)
-        return Attempted.LEASE_LOST
+    async def _leave(self, work: Work) -> None:
+        await give_back(self._queue, self._clock, work.claim.lease, RETURNED, tries_max=LEAVING_TRIES_MAX)
 
     async def _settled(self, work: Work, instance: Instance) -> Attempted:
         """An attempt, with everything that nobody foresaw as a failure of the request: it must not come back for ever."""
@@ -129,14 +129,6 @@ class Worker:
             log.exception("an attempt ended in an error that nobody foresaw", invocation_id=work.claim.invocation.id)
             await self._settlement.fail(work, failure_reasons.unforeseen(error))
             return Attempted.SETTLED
-
-    async def _give_back(self, claim: Claim) -> None:
-        """Release, as often as it takes: what is full for the results is full for the queue too."""
-        while True:
-            try:
-                return await self._queue.release(claim.lease, RETURNED)
-            except (StorageFull, Throttled):
-                await self._clock.sleep(GIVE_BACK_PAUSE_S)
 
     async def _attempt(self, work: Work, instance: Instance) -> Attempted:
         claim, invocation = work.claim, work.claim.invocation
@@ -169,8 +161,8 @@ class Worker:
             await self._settle(work, staged, pipeline.where)
         return Attempted.SETTLED
 
-    async def _failed(self, work: Work, reason: str) -> Attempted:
-        await self._settlement.fail(work, reason)
+    async def _failed(self, work: Work, reason: str, state: InvocationState = InvocationState.FAILED) -> Attempted:
+        await self._settlement.fail(work, reason, state)
         return Attempted.SETTLED
 
     async def _retried(self, work: Work, reason: str) -> bool:
@@ -223,7 +215,8 @@ class Worker:
             return await self._failed(work, failure_reasons.broken_answer(str(error), pipeline.where))
         log.warning("the instance died under a request", instance_id=instance.id, invocation_id=work.claim.invocation.id)
         untouched = pipeline.at_first and isinstance(error, ModelServerNotConnected)
-        await self._queue.release(work.claim.lease, replace(RETURNED if untouched else LOST, reason=str(error)))
+        back = replace(RETURNED if untouched else LOST, reason=str(error))
+        await give_back(self._queue, self._clock, work.claim.lease, back)
         return Attempted.INSTANCE_DEAD
 
     @asynccontextmanager

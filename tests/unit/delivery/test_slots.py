@@ -11,7 +11,7 @@ from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import InvocationState
 from tarry.delivery.instance_slots import SETTLING_FACTOR
 from tarry.delivery.slots import Slots
-from tarry.ports import LOST, RETURNED, Claim, Decision, Lease, ModelRequest, Renewed, Replace
+from tarry.ports import LOST, RETURNED, Back, Claim, Decision, Lease, ModelRequest, Renewed, Replace
 from tarry.testing.modelserver import FakeAnswer
 
 
@@ -286,3 +286,32 @@ async def test_a_container_that_has_answered_gets_the_next_request_while_the_ans
         written.set()
         await settle_down()
         assert await _states(world, range(5)) == [InvocationState.COMPLETED] * 5
+
+
+async def test_what_was_set_aside_is_given_back_also_where_it_cannot_be_written_at_once() -> None:
+    world = await World().deploy()
+    world.models.answering = Gate()
+    await world.put("lost before")
+    await world.queue.release((await world.claim()).lease, LOST)
+    await world.put("beside")
+    release, errors = world.queue.release, [Throttled("busy"), StorageFull("no room")]
+
+    async def release_or_fail(lease: Lease, back: Back) -> None:
+        if errors:
+            raise errors.pop()
+        await release(lease, back)
+
+    world.queue.release = release_or_fail  # type: ignore[method-assign]
+    async with world.running(world.slots.run):
+        await settle_down()
+        assert world.models.in_flight == 1, "the one that was lost before waits until it can be alone"
+        drain = asyncio.create_task(world.slots.drain(0))
+        for _ in range(2):
+            await settle_down()
+            world.clock.advance(1)
+        await drain
+    records = [await world.record(each) for each in ("lost before", "beside")]
+    assert [(record.state, record.lost_attempts) for record in records] == [
+        (InvocationState.QUEUED, 1),
+        (InvocationState.QUEUED, 0),
+    ]

@@ -251,22 +251,25 @@ async def test_without_a_topic_nothing_is_announced() -> None:
     assert not await world.announced()
 
 
+def _refuse_releases(world: World, times: int) -> None:
+    """The queue can not be written at first."""
+    release = world.queue.release
+    refusals = iter(range(times))
+
+    async def full_for_a_while(lease: Lease, back: Back) -> None:
+        if next(refusals, None) is not None:
+            raise StorageFull("no room for the queue either")
+        await release(lease, back)
+
+    world.queue.release = full_for_a_while  # type: ignore[method-assign]
+
+
 async def test_a_full_disk_pauses_and_uses_up_no_attempt() -> None:
     world = await World().deploy()
     await world.put()
     claim = await world.claim()
     world.objects.failures.append(StorageFull("no room"))
-    release = world.queue.release
-    refusals = 3
-
-    async def full_for_a_while(lease: Lease, back: Back) -> None:
-        nonlocal refusals
-        if refusals:
-            refusals -= 1
-            raise StorageFull("no room for the queue either")
-        await release(lease, back)
-
-    world.queue.release = full_for_a_while  # type: ignore[method-assign]
+    _refuse_releases(world, 3)
     task = asyncio.create_task(world.worker.attempt(Work(claim), world.instance))
     for _ in range(3):
         await settle_down()
@@ -274,6 +277,47 @@ async def test_a_full_disk_pauses_and_uses_up_no_attempt() -> None:
     assert await task is Attempted.STORE_FULL
     record = await world.record()
     assert (record.state, record.lost_attempts) == (InvocationState.QUEUED, 0)
+
+
+async def test_a_death_is_counted_also_where_it_cannot_be_written_at_once() -> None:
+    world = await World().deploy()
+    await world.put()
+    claim = await world.claim()
+    world.models.closed.add(ADDRESS)
+    _refuse_releases(world, 3)
+    task = asyncio.create_task(world.worker.attempt(Work(claim), world.instance))
+    for _ in range(3):
+        await settle_down()
+        world.clock.advance(1)
+    assert await task is Attempted.INSTANCE_DEAD
+    record = await world.record()
+    assert (record.state, record.lost_attempts) == (InvocationState.QUEUED, 1)
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+@pytest.mark.parametrize("refusals", [3, 1000])
+async def test_a_cancelled_attempt_is_given_back_also_where_it_cannot_be_written_at_once(refusals: int, stopping: bool) -> None:
+    """A stop of the server costs no attempt; on a disk that stays full it ends all the same."""
+    world = await World().deploy()
+    await world.put()
+    work = Work(await world.claim())
+    world.objects.failures += [StorageFull("no room")] * 2
+    _refuse_releases(world, refusals)
+    task = asyncio.create_task(world.worker.attempt(work, world.instance))
+    await settle_down()
+    if stopping:  # somebody stopped the invocation, and that could not be written either
+        work.stopping = True
+        task.cancel()
+        await settle_down()
+    task.cancel()
+    for _ in range(5):
+        await settle_down()
+        world.clock.advance(1)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    given_back = refusals == 3
+    record = await world.record()
+    assert (record.state is InvocationState.QUEUED, record.lost_attempts) == (given_back, 0)
 
 
 async def test_what_nobody_foresaw_fails_the_request_instead_of_coming_back_for_ever() -> None:
