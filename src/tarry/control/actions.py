@@ -15,7 +15,7 @@ from tarry.core.catalog import TagSet
 from tarry.core.deployment import TRANSITIONS, Deployment, DeploymentState, Routing, Share, with_capacities
 from tarry.core.endpoint import Endpoint, EndpointStatus, require_transition
 from tarry.core.errors import Bug
-from tarry.core.instance import FAILURE_REASON_CHARS_MAX, Instance, InstanceState
+from tarry.core.instance import FAILURE_REASON_CHARS_MAX, NOT_YET, Instance, InstanceState
 from tarry.core.instance_types import default_concurrency
 from tarry.core.planning import (
     Action,
@@ -74,7 +74,7 @@ class Actions:
                 draining = replace(row, state=InstanceState.DRAINING, draining_at_us=self._clock.now_us())
                 await self._apply(view, Replace(draining))
             case StopInstance():
-                self._keeper.stop(action.instance_id)
+                await self._stop(view, action)
             case ForgetInstance():
                 await self._apply(view, Remove(_instance(view, action.instance_id)))
             case TestTopics():
@@ -118,6 +118,13 @@ class Actions:
         spec = instance_spec(view.endpoint, deployment, row)
         await self._apply(view, Add(row))
         self._keeper.attend(row, spec)
+
+    async def _stop(self, view: EndpointView, action: StopInstance) -> None:
+        """What serves nobody yet is Stopped before it is stopped: if it has come into service meanwhile, it may have work."""
+        row = _instance(view, action.instance_id)
+        if row.state in NOT_YET:
+            await self._apply(view, Replace(replace(row, state=InstanceState.STOPPED, ended_at_us=self._clock.now_us())))
+        self._keeper.stop(action.instance_id)
 
     async def _activate(self, view: EndpointView, action: Activate) -> None:
         new = _deployment(view, action.deployment_id)

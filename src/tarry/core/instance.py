@@ -29,6 +29,8 @@ TRANSITIONS: dict[InstanceState, frozenset[InstanceState]] = {
     InstanceState.FAILED: frozenset(),
 }
 
+NOT_YET = frozenset({InstanceState.PENDING, InstanceState.STARTING})
+"""States in which it has never had work."""
 ENDED = frozenset({InstanceState.STOPPED, InstanceState.FAILED})
 
 

@@ -606,6 +606,46 @@ async def test_stopping_in_the_middle_of_a_start(world: World) -> None:
     assert world.endpoint().status is E.IN_SERVICE
 
 
+async def test_what_comes_into_service_while_it_is_to_be_stopped_is_drained(world: World) -> None:
+    """Between the plan and its action, an instance that was starting gets ready and takes work: that work is not cut off."""
+    may_start = asyncio.Event()
+
+    class Slow(FakeEngine):
+        async def start(self, spec: InstanceSpec) -> tuple[str, ...]:
+            if self._count == 1:
+                await may_start.wait()
+            return await super().start(spec)
+
+    world.engine = Slow()
+    world.reconciler = world.new_reconciler()
+    await world.in_service()
+    await world.pass_time(1)
+    await _rescale(world, 2)
+    await world.settle()
+    (starting,) = world.instances("Starting")
+    active = world.deployments()[0]
+    await world.store.apply(Replace(replace(active, variants=(replace(active.variants[0], desired_count=1),))))
+    find = world.store.find
+
+    async def find_and_meanwhile_it_is_ready(kind: Any, **where: Any) -> list[Any]:
+        rows = await find(kind, **where)
+        if kind is Instance and not may_start.is_set():
+            may_start.set()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            (ready,) = [row for row in world.instances("InService") if row.id == starting.id]
+            _working(world, ready)
+        return rows
+
+    world.store.find = find_and_meanwhile_it_is_ready  # type: ignore[method-assign]
+    await world.settle()
+    assert [row.id for row in world.instances("Draining")] == [starting.id]
+    assert not world.engine.stopped
+    world.store.records.clear()
+    await world.settle()
+    assert world.engine.stopped == [starting.id]
+
+
 async def test_run_is_woken_by_hints_and_ends_when_cancelled(world: World) -> None:
     task = asyncio.create_task(world.reconciler.run())
     await world.model_and_config()

@@ -31,7 +31,7 @@ class DrainInstance:
 
 @dataclass(frozen=True, slots=True)
 class StopInstance:
-    """End it in the engine; its row becomes Stopped."""
+    """End it in the engine; its row becomes Stopped. One that the plan saw before its service is not stopped in it."""
 
     instance_id: str
 

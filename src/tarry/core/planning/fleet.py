@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tarry.core.catalog import InstancePool, Variant
 from tarry.core.deployment import DeployedVariant, Deployment
-from tarry.core.instance import Instance, InstanceState
+from tarry.core.instance import NOT_YET, Instance, InstanceState
 from tarry.core.planning.actions import Action, DrainInstance, StartInstance, StopInstance
 from tarry.core.planning.view import EndpointView
 
@@ -14,7 +14,6 @@ BACKOFF_S_MAX = 60
 CAPACITY_RETRY_S = 30
 """A pool that had no capacity is asked again after this time."""
 
-NOT_YET = frozenset({InstanceState.PENDING, InstanceState.STARTING})
 COUNTED = NOT_YET | {InstanceState.IN_SERVICE}
 
 _SECOND_US = 1_000_000

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tarry.core.deployment import MOVING, Deployment, DeploymentState, Share
 from tarry.core.endpoint import EndpointStatus
-from tarry.core.instance import ENDED, InstanceState
+from tarry.core.instance import ENDED, NOT_YET, InstanceState
 from tarry.core.planning.actions import (
     Action,
     Activate,
@@ -20,7 +20,7 @@ from tarry.core.planning.actions import (
     StopInstance,
     TestTopics,
 )
-from tarry.core.planning.fleet import NOT_YET, Targets, failed_of, has_capacity, instances_of, lacks_capacity, scale
+from tarry.core.planning.fleet import Targets, failed_of, has_capacity, instances_of, lacks_capacity, scale
 from tarry.core.planning.traffic import serving, shares_of
 from tarry.core.planning.view import EndpointView
 from tarry.core.rollout import ALL, NOTHING, Rollout
