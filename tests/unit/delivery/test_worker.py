@@ -283,7 +283,12 @@ async def test_a_death_is_counted_also_where_it_cannot_be_written_at_once() -> N
     world = await World().deploy()
     await world.put()
     claim = await world.claim()
-    world.models.closed.add(ADDRESS)
+
+    async def dying(request: ModelRequest, body: bytes) -> FakeAnswer:
+        world.models.closed.add(ADDRESS)
+        raise ModelServerUnreachable("it died")
+
+    world.models.answering = dying
     _refuse_releases(world, 3)
     task = asyncio.create_task(world.worker.attempt(Work(claim), world.instance))
     for _ in range(3):
