@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "tarry"
 
 ALLOWED: dict[str, tuple[str, ...]] = {
+    "anycrc": ("aws/auth",),
     "botocore": ("aws",),
     "sqlalchemy": ("backends/database", "embedded"),
     "alembic": ("backends/database",),

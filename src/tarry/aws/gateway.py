@@ -14,6 +14,7 @@ import structlog
 
 from tarry.aws import authorization
 from tarry.aws.auth import Verified, authenticate, open_body
+from tarry.aws.auth.checksums import sha256_of
 from tarry.aws.body import BodyReader, BodyTooLargeError, BodyTooSlowError, ClientGoneError, too_large, too_slow
 from tarry.aws.call import Body, Call, Caller, Reply, Service
 from tarry.aws.codecs import json, query, rest_json, rest_xml, s3_operations
@@ -124,7 +125,7 @@ class Gateway:
         verified: Verified | None = None
         caller: Caller | None = None
         if way.kind is Kind.SIGNED:
-            digest = hashlib.sha256(body).hexdigest() if body else _EMPTY_SHA256
+            digest = await sha256_of(body) if body else _EMPTY_SHA256
             verified = await self._authenticate(request, spec.family, spec.signing_name, digest)
             caller = self._caller(verified)
         if spec.family == "query":

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from tarry.aws.auth.canonical import canonical_headers, split_query
 from tarry.aws.auth.case import STREAMING_SIGNED, STREAMING_SIGNED_TRAILER, STREAMING_UNSIGNED_TRAILER, UNSIGNED_PAYLOAD, echo
-from tarry.aws.auth.checksums import ALGORITHMS, DIGEST_BYTES, NOT_COMPUTED, Hasher
+from tarry.aws.auth.checksums import ALGORITHMS, DIGEST_BYTES, NOT_COMPUTED, Hasher, Hashing
 from tarry.aws.auth.chunks import AwsChunked
 from tarry.aws.auth.request import RawRequest, Verified
 from tarry.aws.call import Body
@@ -62,15 +62,16 @@ class VerifiedBody:
 
     async def _read(self) -> AsyncIterator[bytes]:
         total = 0
+        hashing = Hashing([check.hasher for check in self._checks])
         async for piece in self._source:
             total += len(piece)
             if self.size is not None and total > self.size:
                 raise _incomplete()
-            for check in self._checks:
-                check.hasher.update(piece)
+            await hashing.add(piece)
             yield piece
         if self.size is not None and total != self.size:
             raise _incomplete()
+        await hashing.flush()
         self._take_trailers()
         for check in self._checks:
             _compare(check)

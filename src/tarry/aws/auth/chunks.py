@@ -12,6 +12,7 @@ import hmac
 import re
 from collections.abc import AsyncIterator, Collection
 
+from tarry.aws.auth.checksums import Hashing
 from tarry.aws.auth.request import ChunkSeed
 from tarry.aws.errors import AwsError
 
@@ -107,11 +108,12 @@ class AwsChunked:
                 raise _chunk_too_small(number - 1)
             short = size < CHUNK_BYTES_MIN
             digest = hashlib.sha256()
+            hashing = Hashing([digest] if self._seed else [])
             async for part in self._wire.take(size):
-                if self._seed:
-                    digest.update(part)
+                await hashing.add(part)
                 yield part
             if self._seed:
+                await hashing.flush()
                 previous = self._verify(f"{previous}\n{_EMPTY_SHA256}\n{digest.hexdigest()}", signature, "PAYLOAD")
             if not size:
                 break

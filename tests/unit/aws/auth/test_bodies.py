@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import threading
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from tests.support.signing import KEY
 
 from tarry.aws.auth import ChunkSeed, How, RawRequest, Verified, open_body
 from tarry.aws.auth.case import derive_key
-from tarry.aws.auth.checksums import ALGORITHMS
+from tarry.aws.auth.checksums import ALGORITHMS, IN_LOOP_BYTES_MAX
 from tarry.aws.call import Body
 from tarry.aws.errors import AwsError
 from tarry.core.errors import Bug
@@ -372,3 +373,47 @@ def test_signed_chunks_without_a_seed_are_a_bug() -> None:
     )
     with pytest.raises(Bug):
         open_body(request, verified, pieces(b"", 1))
+
+
+class Watched:
+    """A real digest that counts what the event loop's thread has given it."""
+
+    in_loop = 0
+
+    def __init__(self, *_: bytes) -> None:
+        self._digest = REAL_SHA256()
+        self._loop_thread = threading.get_ident()
+
+    def update(self, data: bytes | bytearray, /) -> None:
+        if threading.get_ident() == self._loop_thread:
+            Watched.in_loop += len(data)
+        self._digest.update(data)
+
+    def digest(self) -> bytes:
+        return self._digest.digest()
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
+REAL_SHA256 = hashlib.sha256
+
+
+@pytest.mark.parametrize("form", ["hash", "signed chunks", "checksum"])
+async def test_large_bodies_are_not_hashed_in_the_event_loop(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = b"x" * 3_000_000
+    digest = REAL_SHA256(data)
+    chunks, length = framed([data], signed=True), str(len(data))
+    monkeypatch.setattr(Watched, "in_loop", 0)
+    monkeypatch.setitem(ALGORITHMS, "sha256", Watched)
+    monkeypatch.setattr(hashlib, "sha256", Watched)
+    match form:
+        case "hash":
+            body = opened(digest.hexdigest(), data, {"content-length": length}, size=300_000)
+        case "signed chunks":
+            body = opened(SIGNED, chunks, {"x-amz-decoded-content-length": length}, size=300_000)
+        case _:
+            value = base64.b64encode(digest.digest()).decode()
+            body = opened(UNSIGNED, data, {"x-amz-checksum-sha256": value, "content-length": length}, size=300_000)
+    assert await read(body) == data
+    assert Watched.in_loop <= IN_LOOP_BYTES_MAX
