@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ log = structlog.get_logger(__name__)
 BACKLOG = 2048
 GC_THRESHOLD = 10_000
 """New objects between two collections. Python's 700 are a few requests, and most of their objects are about to go anyway."""
+THREADS_MAX = 64
+"""For what blocks: they wait for the disk far more than they reckon, and a model that is unpacked for minutes, or a slow disk's
+fsync, must not keep everybody else's bytes waiting. Python's own number is the processors' plus four."""
 
 
 def _raise_file_limit() -> None:
@@ -61,6 +65,7 @@ def run_server(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, directory: DataDirectory) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="tarry-io"))
     signals = _Signals()
     listener = _bind(settings.server)
     info = ServerInfo(url=_url(settings.server, listener), pid=os.getpid(), tls_cert=_text(settings.server.tls_cert))

@@ -17,10 +17,13 @@ from sqlalchemy import Connection
 from tarry.backends.database.transactions import Database
 from tarry.core.errors import TarryError
 from tarry.core.invocation import INLINE_BYTES_MAX
-from tarry.embedded.buckets.files import CHUNK_BYTES, BlobFiles, BlobWriter
+from tarry.embedded.buckets.files import BUFFER_BYTES, BlobFiles, BlobWriter
 from tarry.ports import Ids
 
 T = TypeVar("T")
+
+COPY_BYTES = 32 * 1024 * 1024
+"""How much a thread copies before the next in line has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +51,14 @@ class Bodies:
 
         Any exception, of ``chunks`` too, removes what was written. Errors: StorageFull.
         """
-        pending: list[bytes] = []
-        pending_bytes = 0
+        pending = bytearray()  # one buffer: a list of tiny chunks would take many times their size
         async for chunk in chunks:
-            pending.append(chunk)
-            pending_bytes += len(chunk)
-            if pending_bytes > inline_bytes_max:
+            pending += chunk
+            if len(pending) > inline_bytes_max:
                 return await self._receive_into_file(pending, chunks)
         if inline_bytes_max < 0:
             return await self._receive_into_file(pending, chunks)
-        inline = b"".join(pending)
+        inline = bytes(pending)
         return Body(size=len(inline), md5=hashlib.md5(inline, usedforsecurity=False).hexdigest(), inline=inline)
 
     async def concatenate(self, blobs: Sequence[tuple[str, int]]) -> Body:
@@ -66,13 +67,12 @@ class Bodies:
         Errors: StorageFull, FileNotFoundError.
         """
 
-        def append_all(writer: BlobWriter) -> None:
-            for blob_id, size in blobs:
-                writer.append_file(self.files.path(blob_id), size)
-            writer.finish()
-
         async def fill(writer: BlobWriter) -> str:
-            await asyncio.to_thread(append_all, writer)
+            for blob_id, size in blobs:
+                for start in range(0, size, COPY_BYTES):  # one by one: a thread is not kept from others for a gigabyte
+                    step = min(COPY_BYTES, size - start)
+                    await asyncio.to_thread(writer.append_file, self.files.path(blob_id), start, step)
+            await asyncio.to_thread(writer.finish)
             return ""
 
         return await self._write_file(fill)
@@ -117,17 +117,15 @@ class Bodies:
         if not task.cancelled():
             task.exception()  # the caller, if there is still one, has it from the shield
 
-    async def _receive_into_file(self, pending: list[bytes], chunks: AsyncIterator[bytes]) -> Body:
+    async def _receive_into_file(self, pending: bytearray, chunks: AsyncIterator[bytes]) -> Body:
         async def fill(writer: BlobWriter) -> str:
             nonlocal pending
-            await asyncio.to_thread(writer.write, pending)
-            pending, pending_bytes = [], 0
             async for chunk in chunks:
-                pending.append(chunk)
-                pending_bytes += len(chunk)
-                if pending_bytes >= CHUNK_BYTES:
-                    await asyncio.to_thread(writer.write, pending)
-                    pending, pending_bytes = [], 0
+                if len(pending) + len(chunk) < BUFFER_BYTES:
+                    pending += chunk
+                    continue
+                full, pending = pending, bytearray()
+                await asyncio.to_thread(writer.write, full, chunk)
             await asyncio.to_thread(_write_and_finish, writer, pending)
             return writer.md5
 
@@ -152,6 +150,6 @@ class Bodies:
         self.in_flight.discard(blob_id)
 
 
-def _write_and_finish(writer: BlobWriter, pieces: Sequence[bytes]) -> None:
-    writer.write(pieces)
+def _write_and_finish(writer: BlobWriter, data: bytearray) -> None:
+    writer.write(data)
     writer.finish()

@@ -18,8 +18,14 @@ from pathlib import Path
 from tarry.core.errors import StorageFull, Throttled
 from tarry.files import sync
 
-CHUNK_BYTES = 1024 * 1024
-"""How much is read or written in one go."""
+CHUNK_BYTES = 256 * 1024
+"""How much is read in one go."""
+BUFFER_BYTES = 128 * 1024
+"""How much of a stream is collected before it is written. What comes in larger pieces is not copied: memory for each of many
+uploads at once is little more than what its connection has just brought."""
+DIRTY_BYTES_MAX = 32 * 1024 * 1024
+"""How much of a file may wait to be written out: the disk's queue is everybody's, and a small commit must not stand behind a
+gigabyte."""
 _TEMPORARY = ".tmp"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}
@@ -85,6 +91,7 @@ class BlobWriter:
         self._lock = threading.Lock()
         self._descriptor: int | None = None
         self._md5 = hashlib.md5(usedforsecurity=False)
+        self._dirty = 0
         self.size = 0
         with shortages_told():
             self._descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -94,21 +101,21 @@ class BlobWriter:
         """MD5 of what has been written, hex."""
         return self._md5.hexdigest()
 
-    def write(self, pieces: Sequence[bytes]) -> None:
+    def write(self, *pieces: bytes | bytearray) -> None:
         """Append. Errors: StorageFull, Throttled."""
         with self._lock, shortages_told():
             for piece in pieces:
                 self._md5.update(piece)
                 self._write_all(piece)
 
-    def append_file(self, path: Path, size: int) -> None:
-        """Append the first ``size`` bytes of a file, without hashing them. Errors: StorageFull, Throttled, FileNotFoundError."""
+    def append_file(self, path: Path, start: int, size: int) -> None:
+        """Append ``size`` bytes of a file, without hashing them. Errors: StorageFull, Throttled, FileNotFoundError."""
         with self._lock, shortages_told():
             source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                offset = 0
-                while offset < size:
-                    piece = os.pread(source, min(CHUNK_BYTES, size - offset), offset)
+                offset, end = start, start + size
+                while offset < end:
+                    piece = os.pread(source, min(CHUNK_BYTES, end - offset), offset)
                     if not piece:
                         raise OSError(errno.EIO, "The file is shorter than it was when it was written", str(path))
                     self._write_all(piece)
@@ -136,12 +143,16 @@ class BlobWriter:
             self._temporary.unlink(missing_ok=True)
             self._path.unlink(missing_ok=True)
 
-    def _write_all(self, piece: bytes) -> None:
+    def _write_all(self, piece: bytes | bytearray) -> None:
         view = memoryview(piece)
         while view:
             written = os.write(self._open_descriptor(), view)
             self.size += written
+            self._dirty += written
             view = view[written:]
+        if self._dirty >= DIRTY_BYTES_MAX:
+            os.fdatasync(self._open_descriptor())
+            self._dirty = 0
 
     def _open_descriptor(self) -> int:
         if self._descriptor is None:

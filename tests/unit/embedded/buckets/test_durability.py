@@ -5,6 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import tracemalloc
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,9 @@ import pytest
 from tests.support.buckets import INLINE_MAX, files_in, get, noise, open_buckets, pieces, put
 
 from tarry.core.errors import NoSuchUpload, ObjectDamaged, ObjectNotFound, StorageFull, Throttled
+from tarry.embedded.buckets import files
 from tarry.embedded.buckets.buckets import Buckets
+from tarry.embedded.buckets.files import BUFFER_BYTES
 from tarry.embedded.buckets.values import NamedPart, NewUpload
 
 LARGE = INLINE_MAX + 1
@@ -53,6 +58,67 @@ async def test_a_blob_is_synced_renamed_and_its_directory_synced_before_its_row(
     part = await buckets.uploads.put_part("bucket", upload.id, 1, pieces(b"x"))
     await buckets.uploads.complete("bucket", upload.id, [NamedPart(number=1, etag=part.etag)])
     assert steps == [*in_order, *in_order]
+
+
+async def test_little_of_a_large_file_waits_to_be_written_out(buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "DIRTY_BYTES_MAX", 3 * BUFFER_BYTES)
+    waiting, most = 0, 0
+    write, sync = os.write, os.fdatasync
+
+    def watched_write(descriptor: int, data: memoryview) -> int:
+        nonlocal waiting, most
+        written = write(descriptor, data)
+        waiting += written
+        most = max(most, waiting)
+        return written
+
+    def watched_sync(descriptor: int) -> None:
+        nonlocal waiting
+        sync(descriptor)
+        waiting = 0
+
+    monkeypatch.setattr(os, "write", watched_write)
+    monkeypatch.setattr(os, "fdatasync", watched_sync)
+    await put(buckets, "key", noise(12 * BUFFER_BYTES))
+    assert BUFFER_BYTES < most < 5 * BUFFER_BYTES
+
+
+async def test_the_event_loop_does_not_wait_for_the_disk(buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: dict[str, set[int]] = {}
+
+    def watch(name: str) -> None:
+        real = getattr(os, name)
+
+        def watched(*args: Any) -> Any:
+            threads.setdefault(name, set()).add(threading.get_ident())
+            return real(*args)
+
+        monkeypatch.setattr(os, name, watched)
+
+    for name in ("write", "pread", "fsync"):
+        watch(name)
+    data = noise(2_000_000)
+    await put(buckets, "key", data)
+    assert await get(buckets, "key") == data
+    upload = await buckets.uploads.create("bucket", NewUpload(key="multipart"))
+    part = await buckets.uploads.put_part("bucket", upload.id, 1, pieces(data))
+    await buckets.uploads.complete("bucket", upload.id, [NamedPart(number=1, etag=part.etag)])
+    assert threads.keys() == {"write", "pread", "fsync"}
+    assert threading.get_ident() not in set.union(*threads.values())
+
+
+async def test_tiny_pieces_take_no_more_memory_than_large_ones(buckets: Buckets) -> None:
+    async def two_by_two() -> AsyncIterator[bytes]:
+        for number in range(150_000):
+            yield bytes((number & 255, number >> 8 & 255))
+
+    tracemalloc.start()
+    try:
+        await buckets.put_object("bucket", "key", two_by_two())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * BUFFER_BYTES
 
 
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "replace"])
