@@ -201,7 +201,7 @@ async def test_a_lease_that_runs_out_is_a_lost_attempt(case: Case) -> None:
     (new,) = await case.claim()
     assert (new.attempt, new.lost_attempts) == (2, 1)
     assert new.lease.token != old.lease.token
-    assert (await case.queue.renew([old.lease, new.lease])).lost == {"1"}
+    assert await case.queue.renew([old.lease, new.lease]) == Renewed(lost=frozenset({old.lease}))
     with pytest.raises(LeaseLost):
         await case.queue.decide(old.lease, make.decision("1"))
     await case.queue.release(old.lease, LOST)
@@ -220,7 +220,8 @@ async def test_renewed_leases_last(case: Case) -> None:
         await case.queue.reap(10)
     assert await case.state("1") is S.RUNNING
     assert await case.state("2") is S.QUEUED
-    assert (await case.queue.renew([one.lease, two.lease, replace(one.lease, invocation_id="3")])).lost == {"2", "3"}
+    unknown = replace(one.lease, invocation_id="3")
+    assert await case.queue.renew([one.lease, two.lease, unknown]) == Renewed(lost=frozenset({two.lease, unknown}))
 
 
 async def test_a_release_counts_only_when_it_was_lost(case: Case) -> None:
@@ -256,7 +257,7 @@ async def test_the_leases_of_an_older_epoch_are_void_at_once(case: Case) -> None
     await case.end(ended)
     await case.queue.decide(publishing.lease, make.decision("3"))
     await case.restart()
-    assert (await case.queue.renew([held.lease])).lost == {"1"}
+    assert await case.queue.renew([held.lease]) == Renewed(lost=frozenset({held.lease}))
     with pytest.raises(LeaseLost):
         await case.queue.decide(held.lease, make.decision("1"))
     await case.queue.release(held.lease, RETURNED)
@@ -283,7 +284,7 @@ async def test_a_decision_is_made_once(case: Case) -> None:
     record = await case.record("1")
     assert (record.state, record.outcome, record.instance_id) == (S.COMPLETED, make.decision("1").outcome, None)
     await case.queue.release(claim.lease, LOST)
-    assert (await case.queue.renew([claim.lease])).lost == {"1"}
+    assert (await case.queue.renew([claim.lease])).lost == {claim.lease}
     case.clock.advance(1000)
     reaped = await case.queue.reap(10)
     assert (reaped.overdue, reaped.unpublished) == ((), ())
@@ -366,7 +367,7 @@ async def test_a_decision_that_nobody_published_comes_back_whole(case: Case, inl
         case.clock.advance(31)
         assert (await case.queue.reap(10)).unpublished == (decision,)
         assert (await case.queue.reap(10)).unpublished == ()  # the sweeper is at it
-    assert (await case.queue.renew([claim.lease])).lost == {"1"}
+    assert (await case.queue.renew([claim.lease])).lost == {claim.lease}
     await case.queue.finish("1")
     case.clock.advance(31)
     assert (await case.queue.reap(10)).unpublished == ()

@@ -22,6 +22,7 @@ from tarry.ports import (
     Claim,
     InvocationQuery,
     Overdue,
+    Renewed,
     channel_invocation,
     channel_queue,
 )
@@ -68,7 +69,7 @@ async def test_the_holder_of_what_runs_hears_that_it_is_to_be_stopped(case: Case
     one, two = await case.claim(2)
     assert await case.control.stop("1") is S.RUNNING
     renewed = await case.queue.renew([one.lease, two.lease])
-    assert (sorted(renewed.lost), sorted(renewed.stopping)) == ([], ["1"])
+    assert renewed == Renewed(stopping=frozenset({one.lease}))
     await case.end(one, S.STOPPED)
     assert await case.state("1") is S.STOPPED
 

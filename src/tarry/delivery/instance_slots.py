@@ -50,21 +50,21 @@ class InstanceSlots:
         """What has to be renewed."""
         return [*(work.claim.lease for work in self.busy.values()), *(claim.lease for claim in self._aside)]
 
-    def lost(self, invocation_ids: Collection[str]) -> None:
-        """Drop what somebody else holds now."""
+    def lost(self, leases: Collection[Lease]) -> None:
+        """Drop what somebody else holds now, or we ourselves under a new lease."""
         for task, work in self.busy.items():
-            if work.claim.invocation.id in invocation_ids:
+            if work.claim.lease in leases:
                 task.cancel()
-        self._aside = deque(claim for claim in self._aside if claim.invocation.id not in invocation_ids)
+        self._aside = deque(claim for claim in self._aside if claim.lease not in leases)
 
-    async def stop(self, invocation_ids: Collection[str]) -> None:
+    async def stop(self, leases: Collection[Lease]) -> None:
         """End what is to be stopped: what is in flight here, the rest by the sweeper."""
         for task, work in self.busy.items():
-            if work.claim.invocation.id in invocation_ids and not work.stopping:
+            if work.claim.lease in leases and not work.stopping:
                 work.stopping = True
                 task.cancel()
-        unwanted = [claim for claim in self._aside if claim.invocation.id in invocation_ids]
-        self._aside = deque(claim for claim in self._aside if claim.invocation.id not in invocation_ids)
+        unwanted = [claim for claim in self._aside if claim.lease in leases]
+        self._aside = deque(claim for claim in self._aside if claim.lease not in leases)
         for claim in unwanted:
             await self._queue.release(claim.lease, RETURNED)
 

@@ -72,10 +72,13 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """What came of a renewal, by invocation id: whose lease is ``lost``, and whose work is to be ended as Stopped."""
+    """What came of a renewal: the leases that are ``lost``, and those whose work is to be ended as Stopped.
 
-    lost: frozenset[str] = frozenset()
-    stopping: frozenset[str] = frozenset()
+    Leases, not invocations: who has lost one may have claimed the same invocation again.
+    """
+
+    lost: frozenset[Lease] = frozenset()
+    stopping: frozenset[Lease] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

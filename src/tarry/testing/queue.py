@@ -126,11 +126,11 @@ class FakeInvocationQueue:
 
     async def renew(self, leases: Sequence[Lease]) -> Renewed:
         """See ports.InvocationQueue."""
-        held = {lease.invocation_id: row for lease in leases if (row := self._held(lease))}
+        held = {lease: row for lease in leases if (row := self._held(lease))}
         for row in held.values():
             row.lease_end_us = self._end_us()
         return Renewed(
-            lost=frozenset(lease.invocation_id for lease in leases if not self._held(lease)),
+            lost=frozenset(leases) - held.keys(),
             stopping=frozenset(each for each, row in held.items() if row.stop_requested),
         )
 

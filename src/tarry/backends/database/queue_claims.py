@@ -185,8 +185,8 @@ def renew(connection: Connection, terms: LeaseTerms, leases: Sequence[Lease]) ->
         seqs = sorted(row.seq for row in held.values())
         connection.execute(_RENEW.values(lease_expires_at_us=terms.end_us()), {"seqs": seqs})
     return Renewed(
-        lost=frozenset(lease.invocation_id for lease in leases if lease not in held),
-        stopping=frozenset(lease.invocation_id for lease, row in held.items() if row.stop_requested),
+        lost=frozenset(lease for lease in leases if lease not in held),
+        stopping=frozenset(lease for lease, row in held.items() if row.stop_requested),
     )
 
 
