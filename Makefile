@@ -43,6 +43,7 @@ clients-fast: ## Those of the clients that `make test` runs
 	@for name in $(CLIENTS); do scripts/make-environment .clients/$$name requirements/clients/$$name.txt || exit 1; done
 
 bench: dev ## Rates as ratios from one run; raw figures in bench/results
+	@scripts/make-environment .bench/peers requirements/bench.txt
 	$(BIN)/python -m bench
 
 lock: ## Pin the requirements anew (needs uv)
