@@ -134,7 +134,9 @@ async def test_missing_buckets_and_objects_are_told_apart(store: ObjectStore) ->
     with pytest.raises(BucketNotFound):
         await read(store, elsewhere)
     with pytest.raises(BucketNotFound):
-        await stage(store, b"x", elsewhere)
+        await stage(store, noise(INLINE_MAX + 1), elsewhere)
+    with pytest.raises(BucketNotFound):
+        await store.publish(await stage(store, b"x", elsewhere))
     with pytest.raises(ObjectNotFound):
         await read(store, S3Location("bucket", "no such key"))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 from tests.support import entities as make
 
 from tarry.backends.database.invocation_records import SqlInvocationRecords
@@ -18,9 +18,10 @@ from tarry.backends.database.store import SqlStore
 from tarry.backends.database.transactions import Database
 from tarry.core.names import Scope
 from tarry.core.notifications import Notification
-from tarry.core.topics import MESSAGE_BYTES_MAX
+from tarry.core.topics import MESSAGE_BYTES_MAX, SubscriptionState
 from tarry.embedded.topics.notifier import announce_in_transaction, message_id_of
-from tarry.embedded.topics.schema import message
+from tarry.embedded.topics.schema import message, subscription
+from tarry.embedded.topics.subscriptions import NewSubscription, Subscriptions
 from tarry.embedded.topics.topics import Topics
 from tarry.ports import CHANNEL_OUTBOX, CHANNEL_PUSHES, Add, Claim
 from tarry.testing.clock import FakeClock
@@ -89,7 +90,19 @@ async def test_the_topic_has_the_message_with_the_end(case: Case) -> None:
     assert await case.messages() == [message_id_of("1")]
     assert await case.announced_at_us("1") == make.NOW_US
     assert await case.outbox.due(10) == []
+    assert not {CHANNEL_OUTBOX, CHANNEL_PUSHES} & set(case.wakeups.hints), "there is nobody to push it to"
+
+
+async def test_the_pusher_hears_of_messages_that_have_subscribers(case: Case) -> None:
+    subscriptions = Subscriptions(case.database, clock=FakeClock(make.NOW_US), ids=FakeIds(), wakeups=case.wakeups)
+    wanted = NewSubscription(topic_arn=case.topic_arn, protocol="http", endpoint="http://127.0.0.1:1/", principal_arn="me")
+    await subscriptions.subscribe(wanted)
+    confirm = update(subscription).values(state=SubscriptionState.CONFIRMED.value)
+    await case.database.write(lambda connection: connection.execute(confirm).rowcount)
+    (claim,) = await case.claim("1")
+    await case.end(claim, case.topic_arn)
     assert CHANNEL_PUSHES in case.wakeups.hints
+    assert CHANNEL_OUTBOX not in case.wakeups.hints
 
 
 @pytest.mark.parametrize(

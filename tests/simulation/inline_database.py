@@ -11,13 +11,16 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
+from sqlalchemy import Connection
 from tests.simulation.loop import Part
 
 from tarry.backends.database.engine import connect_writing, raw
 from tarry.backends.database.schema import metadata
 from tarry.backends.database.transactions import BATCH_MAX, WRITES_WAITING_MAX, Database, _resolve, _Write
+
+T = TypeVar("T")
 
 _IN_MEMORY = Path(":memory:")
 _PAGES_MAX = 1_000_000
@@ -77,7 +80,7 @@ class InlineDatabase(Database):
         self._batch_max = BATCH_MAX
         self._waiting = SimpleQueue()
         self._closing = False
-        self._writer_engine = self._reader_engine = disk.engine
+        self._writer_engine = disk.engine
         self._readers = None  # type: ignore[assignment] # the simulated loop has no threads
         self._part = part
         self._chance = chance
@@ -96,6 +99,10 @@ class InlineDatabase(Database):
             results = self._results(connection, batch)
         self._on_commit(self._part)
         self._loop.call_later(self._chance.choice(_MOMENTS_S), _resolve, batch, results)
+
+    def _read(self, fn: Callable[[Connection], T]) -> T:
+        with self._writer_engine.begin() as connection:
+            return fn(connection)
 
     async def close(self) -> None:
         """Later writes are refused. Whoever closes it has waited for its own."""

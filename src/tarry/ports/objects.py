@@ -64,8 +64,8 @@ class ObjectStore(Protocol):
     ) -> Staged:
         """Take an object's bytes and keep them where nobody can see them; durable when this returns.
 
-        Up to INLINE_BYTES_MAX ride inline. Errors: BucketNotFound, ObjectRefused (no object can have this key), StorageFull,
-        Throttled. After a crash: what nobody publishes is swept.
+        Up to INLINE_BYTES_MAX ride inline; that their bucket is missing may be told by ``publish`` alone. Errors: BucketNotFound,
+        ObjectRefused (no object can have this key), StorageFull, Throttled. After a crash: what nobody publishes is swept.
         """
         ...
 

@@ -7,16 +7,22 @@ SQLAlchemy's own rules. Only statements with a fixed text can be one: no expandi
 """
 
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Select
+from sqlalchemy import Connection, Insert, Select
 from sqlalchemy.sql.dml import UpdateBase
 
 from tarry.backends.database.engine import raw
 
 Params = Mapping[str, Any]
 _Convert = Callable[[Any], Any]
+
+INSERTED_TOGETHER = (64, 16, 4, 1)
+"""How many rows one INSERT takes. The driver gives the interpreter lock up at each statement and waits for it afterwards: row by
+row, the writer's thread and a busy event loop would hand the lock back and forth. Few sizes: each is a statement of its own.
+"""
 
 
 class Prepared:
@@ -35,9 +41,16 @@ class Prepared:
         return raw(connection).execute(self._text, self._values(params)).rowcount
 
     def run_many(self, connection: Connection, rows: Iterable[Params]) -> None:
-        """Run a write once for each row."""
+        """Run a write once for each row; an INSERT takes many rows at a time."""
         self._prepare(connection)
-        raw(connection).executemany(self._text, [self._values(row) for row in rows])
+        values = [self._values(row) for row in rows]
+        if not isinstance(self._statement, Insert):
+            raw(connection).executemany(self._text, values)
+            return
+        into, _, places = self._text.rpartition(" VALUES ")
+        for together in _together(values):
+            text = f"{into} VALUES {', '.join([places] * len(together))}"
+            raw(connection).execute(text, tuple(chain.from_iterable(together)))
 
     def insert(self, connection: Connection, params: Params) -> int:
         """Run an INSERT of one row; returns its ``seq``."""
@@ -67,6 +80,14 @@ class Prepared:
         if isinstance(self._statement, Select):
             self._row = _row_of(self._statement, dialect)
         self._text = compiled.string
+
+
+def _together(values: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
+    done = 0
+    while left := len(values) - done:
+        size = next(size for size in INSERTED_TOGETHER if size <= left)
+        yield values[done : done + size]
+        done += size
 
 
 def _unprepared(params: Params) -> tuple[Any, ...]:

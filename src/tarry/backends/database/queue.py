@@ -101,8 +101,11 @@ class SqlInvocationQueue:
             self._wakeups.notify(channel_queue(endpoint_id))
 
     def _told(self, ended: Ended | None) -> None:
-        if ended is not None and ended.has_notification:
+        if ended is None:
+            return
+        if ended.in_outbox:
             self._wakeups.notify(CHANNEL_OUTBOX)
-            self._wakeups.notify(CHANNEL_PUSHES)  # where its topic has it already
-        if ended is not None and ended.state in TERMINAL:
+        if ended.pushed:
+            self._wakeups.notify(CHANNEL_PUSHES)
+        if ended.state in TERMINAL:
             self._wakeups.notify(channel_invocation(ended.invocation_id))

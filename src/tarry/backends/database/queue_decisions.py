@@ -3,7 +3,7 @@
 ``decide`` writes the outcome once, guarded by state and lease token; everything after it can be repeated by anyone.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,12 +22,12 @@ from tarry.ports import Clock, Decision, Lease, Staged
 PublishInTransaction = Callable[[Connection, Staged, int], None]
 """Makes a staged object visible as part of the transaction; gets the time in microseconds. Errors: BucketNotFound."""
 
-AnnounceInTransaction = Callable[[Connection, Sequence[Notification], int], set[str]]
+AnnounceInTransaction = Callable[[Connection, Sequence[Notification], int], Mapping[str, int]]
 """Hands notifications to their topics as part of the transaction; gets the time in microseconds. Returns the ids of those that
-were taken; the others go the way of the outbox, which says why they cannot be."""
+were taken, each with how many subscribers it goes to; the others go the way of the outbox, which says why they cannot be."""
 
 _EMPTIED = {"staged": None, "inline": None, "notification": None}
-_DECIDE = Prepared(insert(decision_table), "invocation_id", "outcome", "staged", "inline", "notification")
+_DECIDE = Prepared(insert(decision_table), "invocation_id", "outcome", "staged", "inline", "notification", "announced_at_us")
 _state_after = update(invocation).where(invocation.c.seq == bindparam("of")).values(state=bindparam("state_after"))
 _MOVE = Prepared(_state_after)
 _END = Prepared(_state_after.values(**NO_LEASE))
@@ -52,11 +52,12 @@ _STAGED = (
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a decision or a finish has come to."""
+    """What a decision or a finish has come to, and who has something to do now: the dispatcher, the pusher, nobody."""
 
     invocation_id: str
     state: InvocationState
-    has_notification: bool
+    in_outbox: bool = False
+    pushed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Deciding:
     def decide(self, connection: Connection, items: Sequence[tuple[Lease, Decision]]) -> list[Ended | Exception]:
         """See ports.InvocationQueue.decide; many at once. A publish that fails fails the call: it is then made item by item."""
         held = held_under(connection, (lease for lease, _ in items))
-        answers: list[Ended | Exception] = []
+        answers: list[Decision | Exception] = []
         won: list[tuple[int, Decision]] = []
         for lease, decision in items:
             row = held.get(lease)
@@ -81,10 +82,9 @@ class Deciding:
             if refusal is None and row is not None:
                 won.append((row.seq, decision))
                 del held[lease]  # a second decision under the same lease comes too late, in one batch as in two
-            answers.append(refusal or self._ended(decision))
-        if won:
-            self._write(connection, won)
-        return answers
+            answers.append(refusal or decision)
+        ended = self._write(connection, won)
+        return [answer if isinstance(answer, Exception) else ended[answer.invocation_id] for answer in answers]
 
     def finish(self, connection: Connection, invocation_ids: Sequence[str]) -> list[Ended | Exception | None]:
         """See ports.InvocationQueue.finish; many at once. None: there was nothing to do."""
@@ -93,41 +93,58 @@ class Deciding:
             return [None] * len(invocation_ids)
         connection.execute(_EMPTY, {"ids": [row.invocation_id for row in rows]})
         decided = [(row.seq, read_decision(row)) for row in rows]
-        self._end(connection, decided)
-        ended = {decision.invocation_id: _end_of(decision) for _, decision in decided}
+        now_us = self.clock.now_us()
+        _end(connection, decided)
+        taken = self._announce(connection, decided, now_us)
+        note_announced(connection, taken, now_us)
+        ended = _ended(decided, taken)
         return [ended.pop(invocation_id, None) for invocation_id in invocation_ids]
 
-    def _ended(self, decision: Decision) -> Ended:
-        if self.publish is None:
-            return Ended(decision.invocation_id, InvocationState.PUBLISHING, has_notification=False)
-        return _end_of(decision)
-
-    def _write(self, connection: Connection, won: Sequence[tuple[int, Decision]]) -> None:
+    def _write(self, connection: Connection, won: Sequence[tuple[int, Decision]]) -> dict[str, Ended]:
+        if not won:
+            return {}
         if self.publish is None:
             _DECIDE.run_many(connection, [_row(decision) | _to_publish(decision) for _, decision in won])
             _MOVE.run_many(connection, [{"of": seq, "state_after": InvocationState.PUBLISHING.value} for seq, _ in won])
-            return
-        _DECIDE.run_many(connection, [_row(decision) | _EMPTIED for _, decision in won])
+            return {decision.invocation_id: Ended(decision.invocation_id, InvocationState.PUBLISHING) for _, decision in won}
         now_us = self.clock.now_us()
         for _, decision in won:
             if decision.staged is not None:
                 self.publish(connection, decision.staged, now_us)
-        self._end(connection, won)
+        taken = self._announce(connection, won, now_us)
+        announced = {each: {"announced_at_us": now_us} for each in taken}
+        _DECIDE.run_many(
+            connection, [_row(decision) | _EMPTIED | announced.get(decision.invocation_id, {}) for _, decision in won]
+        )
+        _end(connection, won)
+        return _ended(won, taken)
 
-    def _end(self, connection: Connection, decided: Sequence[tuple[int, Decision]]) -> None:
-        _END.run_many(connection, [{"of": seq, "state_after": decision.outcome.state.value} for seq, decision in decided])
-        # What has not Completed may be asked again: its body stays until the record goes.
-        completed = [each.invocation_id for _, each in decided if each.outcome.state is InvocationState.COMPLETED]
-        _FORGET_BODY.run_many(connection, [{"of": each} for each in completed])
-        self._announce(connection, [each.notification for _, each in decided if each.notification])
+    def _announce(self, connection: Connection, decided: Sequence[tuple[int, Decision]], now_us: int) -> Mapping[str, int]:
+        """Hand the notifications over; what no topic takes is put out. Ids of the taken ones, with their subscribers."""
+        notifications = [decision.notification for _, decision in decided if decision.notification]
+        taken = self.announce(connection, notifications, now_us) if self.announce is not None and notifications else {}
+        put_out(connection, [each for each in notifications if each.id not in taken])
+        return taken
 
-    def _announce(self, connection: Connection, notifications: Sequence[Notification]) -> None:
-        if self.announce is not None and notifications:
-            now_us = self.clock.now_us()
-            taken = self.announce(connection, notifications, now_us)
-            note_announced(connection, taken, now_us)
-            notifications = [each for each in notifications if each.id not in taken]
-        put_out(connection, notifications)
+
+def _end(connection: Connection, decided: Sequence[tuple[int, Decision]]) -> None:
+    _END.run_many(connection, [{"of": seq, "state_after": decision.outcome.state.value} for seq, decision in decided])
+    # What has not Completed may be asked again: its body stays until the record goes.
+    completed = [each.invocation_id for _, each in decided if each.outcome.state is InvocationState.COMPLETED]
+    _FORGET_BODY.run_many(connection, [{"of": each} for each in completed])
+
+
+def _ended(decided: Sequence[tuple[int, Decision]], taken: Mapping[str, int]) -> dict[str, Ended]:
+    """A result's notification has the id of its invocation."""
+    return {
+        each.invocation_id: Ended(
+            each.invocation_id,
+            each.outcome.state,
+            in_outbox=each.notification is not None and each.invocation_id not in taken,
+            pushed=taken.get(each.invocation_id, 0) > 0,
+        )
+        for _, each in decided
+    }
 
 
 def _refusal(held: Held | None, lease: Lease, decision: Decision) -> Exception | None:
@@ -138,13 +155,9 @@ def _refusal(held: Held | None, lease: Lease, decision: Decision) -> Exception |
     return None
 
 
-def _end_of(decision: Decision) -> Ended:
-    return Ended(decision.invocation_id, decision.outcome.state, has_notification=decision.notification is not None)
-
-
 def _row(decision: Decision) -> dict[str, Any]:
     outcome = replace(decision.outcome, response=None)  # the notification has the response, the object is the response
-    return {"invocation_id": decision.invocation_id, "outcome": dump(outcome)}
+    return {"invocation_id": decision.invocation_id, "outcome": dump(outcome), "announced_at_us": None}
 
 
 def note_announced(connection: Connection, notification_ids: Collection[str], now_us: int) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, MetaData, Table, insert
+from sqlalchemy import Connection, Engine, MetaData, Table, insert
 
 from tarry.backends.database.engine import connect_reading, connect_writing, raw, translated
 from tarry.backends.database.migrate import migrate
@@ -57,6 +57,29 @@ class _TransactionLost(Exception):
     """SQLite has rolled the whole transaction back, not only one statement."""
 
 
+class _ReadingConnections:
+    """Each reading thread keeps one connection: to take one from the pool costs more than a small read."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._of_thread = threading.local()
+        self._all: list[Connection] = []
+
+    def mine(self) -> Connection:
+        """The connection of the calling thread."""
+        connection: Connection | None = getattr(self._of_thread, "connection", None)
+        if connection is None:
+            connection = self._of_thread.connection = self.engine.connect()
+            self._all.append(connection)
+        return connection
+
+    def close(self) -> None:
+        """Close all; to be called when no thread reads any more."""
+        for connection in self._all:
+            connection.close()
+        self.engine.dispose()
+
+
 class Database:
     """One database file: a writer thread, and a few readers.
 
@@ -73,7 +96,7 @@ class Database:
         """Ends with None."""
         self._closing = False
         self._writer_engine = connect_writing(path)
-        self._reader_engine = connect_reading(path, READERS)
+        self._reading = _ReadingConnections(connect_reading(path, READERS))
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="tarry-read")
         self._thread = threading.Thread(target=self._write_loop, name="tarry-write", daemon=True)
         self.commits = 0
@@ -137,8 +160,8 @@ class Database:
             self._waiting.put(None)
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
-        self._readers.shutdown(wait=False)
-        self._reader_engine.dispose()
+        await asyncio.to_thread(self._readers.shutdown)
+        self._reading.close()
         self._writer_engine.dispose()
 
     def _submit(self, write: _Write) -> "asyncio.Future[Any]":
@@ -151,7 +174,8 @@ class Database:
 
     def _read(self, fn: Callable[[Connection], T]) -> T:
         try:
-            with self._reader_engine.begin() as connection:
+            connection = self._reading.mine()
+            with connection.begin():
                 return fn(connection)
         except Exception as error:
             raise translated(error) from error

@@ -7,7 +7,7 @@ the sweeper leaves what is in flight alone.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,8 @@ from tarry.embedded.buckets.files import BUFFER_BYTES, BlobFiles, BlobWriter
 from tarry.ports import Ids
 
 T = TypeVar("T")
+
+BeforeFile = Callable[[], Awaitable[object]]
 
 COPY_BYTES = 32 * 1024 * 1024
 """How much a thread copies before the next in line has it."""
@@ -46,15 +48,20 @@ class Bodies:
         self._ids = ids
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def receive(self, chunks: AsyncIterator[bytes], *, inline_bytes_max: int = INLINE_BYTES_MAX) -> Body:
+    async def receive(
+        self, chunks: AsyncIterator[bytes], *, inline_bytes_max: int = INLINE_BYTES_MAX, before_file: BeforeFile | None = None
+    ) -> Body:
         """Take all bytes; those over ``inline_bytes_max`` are durable in a file when this returns.
 
-        Any exception, of ``chunks`` too, removes what was written. Errors: StorageFull.
+        ``before_file`` is awaited before a file is begun: what would be refused in the end need not be written down first.
+        Any exception, of ``chunks`` too, removes what was written. Errors: StorageFull, and those of ``before_file``.
         """
         pending = bytearray()  # one buffer: a list of tiny chunks would take many times their size
         async for chunk in chunks:
             pending += chunk
             if len(pending) > inline_bytes_max:
+                if before_file is not None:
+                    await before_file()
                 return await self._receive_into_file(pending, chunks)
         if inline_bytes_max < 0:
             return await self._receive_into_file(pending, chunks)

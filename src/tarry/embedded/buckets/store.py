@@ -7,6 +7,7 @@ published. Publishing is a plain function of a connection, so that the invocatio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
@@ -24,7 +25,7 @@ from tarry.ports import ListedObject, OpenObject, Staged
 
 _KEY_CHARS_SHOWN = 100
 _VISIBLE = Prepared(
-    select(stored_object.c.blob_id, stored_object.c.body, stored_object.c.headers).where(
+    select(stored_object.c.body, stored_object.c.headers).where(
         stored_object.c.bucket_seq == bindparam("bucket_seq"), stored_object.c.key == bindparam("key")
     )
 )
@@ -64,14 +65,13 @@ class EmbeddedObjectStore:
     async def stage(
         self, location: S3Location, *, content_type: str, metadata: Mapping[str, str], chunks: AsyncIterator[bytes]
     ) -> Staged:
-        """Keep bytes where nobody can see them; durable when this returns.
+        """Keep bytes where nobody can see them; durable when this returns. Of small ones ``publish`` asks for the bucket.
 
         Errors: BucketNotFound, ObjectRefused, StorageFull, Throttled.
         After a crash: a staged blob is kept for a week, or for as long as an unfinished decision names it.
         """
         _storable_key(location)
-        await self._buckets.head_bucket(location.bucket)
-        body = await self._bodies.receive(chunks)
+        body = await self._bodies.receive(chunks, before_file=partial(self._buckets.head_bucket, location.bucket))
         if body.blob_id is not None:
             now_us = self._buckets.clock.now_us()
             await self._bodies.commit(body, lambda connection: _add_staged(connection, body, now_us))
@@ -87,8 +87,7 @@ class EmbeddedObjectStore:
         now_us = self._buckets.clock.now_us()
 
         def publish_again(connection: Connection) -> None:
-            rows.bucket_seq(connection, staged.location.bucket)
-            if staged.handle is None or _staged_row_exists(connection, staged.handle):
+            if not _is_published(connection, staged):
                 publish_in_transaction(connection, staged, now_us)
 
         await self._database.write(publish_again, after=self._buckets.sweeper.hint)
@@ -103,14 +102,11 @@ class EmbeddedObjectStore:
 def publish_in_transaction(connection: Connection, staged: Staged, now_us: int) -> None:
     """Make a staged object visible at its location as part of the caller's transaction, replacing what was there.
 
-    Where the very object is visible already, nothing changes. Errors: BucketNotFound, ObjectRefused; Bug for a handle
-    that is neither staged nor published (it was discarded).
+    To be called once for a staged object. Errors: BucketNotFound, ObjectRefused; Bug for a handle that is not staged any more.
     """
     key = _storable_key(staged.location)
     bucket = staged.location.bucket
-    headers = ObjectHeaders(content_type=staged.content_type, metadata=dict(staged.metadata))
-    if _is_published(connection, staged, key, headers):
-        return
+    headers = _object_headers(staged)
     if staged.handle is None:
         inline = staged.inline or b""
         etag = hashlib.md5(inline, usedforsecurity=False).hexdigest()
@@ -137,13 +133,17 @@ def _shown(key: str) -> str:
     return key if len(key) <= _KEY_CHARS_SHOWN else f"{key[:_KEY_CHARS_SHOWN]}…"
 
 
-def _is_published(connection: Connection, staged: Staged, key: bytes, headers: ObjectHeaders) -> bool:
-    row = _VISIBLE.first(connection, {"bucket_seq": rows.bucket_seq(connection, staged.location.bucket), "key": key})
-    if row is None:
-        return False
+def _is_published(connection: Connection, staged: Staged) -> bool:
+    """Whether it has been visible before; a later object may lie at its key by now. Errors: BucketNotFound, ObjectRefused."""
+    bucket_seq, key = rows.bucket_seq(connection, staged.location.bucket), _storable_key(staged.location)
     if staged.handle is not None:
-        return bool(row.blob_id == staged.handle)
-    return bool(row.body == staged.inline and row.headers == rows.headers_document(headers))
+        return not _staged_row_exists(connection, staged.handle)
+    row = _VISIBLE.first(connection, {"bucket_seq": bucket_seq, "key": key})
+    return row is not None and row.body == staged.inline and row.headers == rows.headers_document(_object_headers(staged))
+
+
+def _object_headers(staged: Staged) -> ObjectHeaders:
+    return ObjectHeaders(content_type=staged.content_type, metadata=dict(staged.metadata))
 
 
 def _add_staged(connection: Connection, body: Body, now_us: int) -> None:

@@ -42,12 +42,13 @@ class EmbeddedNotifier:
             raise PublishError(str(error), permanent=True) from error
 
 
-def announce_in_transaction(connection: Connection, notifications: Sequence[Notification], now_us: int) -> set[str]:
-    """Give messages to their topics as part of the caller's transaction; returns the ids of those that were taken.
+def announce_in_transaction(connection: Connection, notifications: Sequence[Notification], now_us: int) -> dict[str, int]:
+    """Give messages to their topics as part of the caller's transaction.
 
-    Not taken: topic missing, or text that no topic would take.
+    Returns the ids of those that were taken, each with how many subscribers it goes to. Not taken: topic missing, or text that
+    no topic would take.
     """
-    taken = set()
+    taken: dict[str, int] = {}
     topics: dict[str, int | None] = {}
     for notification in notifications:
         arn = notification.topic_arn
@@ -56,8 +57,7 @@ def announce_in_transaction(connection: Connection, notifications: Sequence[Noti
             topics[arn] = None if topic is None else topic.seq
         seq, draft = topics[arn], Draft(text=notification.message)
         if seq is not None and _is_possible(draft):
-            rows.insert_notification(connection, seq, _message(notification, draft, now_us))
-            taken.add(notification.id)
+            taken[notification.id] = rows.insert_notification(connection, seq, _message(notification, draft, now_us))
     return taken
 
 

@@ -172,13 +172,12 @@ def _subscription_values(value: Subscription) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------------------- Messages
 
 
-def insert_notification(connection: Connection, topic_seq: int, new: Message) -> bool:
-    """Store a message and one push per confirmed subscription; False if its MessageId is known already."""
+def insert_notification(connection: Connection, topic_seq: int, new: Message) -> int:
+    """Store a message and one push per confirmed subscription; returns how many. None, if its MessageId is known already."""
     if _KNOWN.first(connection, {"message_id": new.id}) is not None:
-        return False
+        return 0
     message_seq = insert_message(connection, topic_seq, new)
-    _PUSH_TO_CONFIRMED.run(connection, {"of_message": message_seq, "of_topic": topic_seq})
-    return True
+    return _PUSH_TO_CONFIRMED.run(connection, {"of_message": message_seq, "of_topic": topic_seq})
 
 
 def insert_letter(connection: Connection, topic_seq: int, subscription_seq: int, new: Message) -> None:

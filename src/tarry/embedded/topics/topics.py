@@ -94,10 +94,14 @@ class Topics:
             id=message_id or self._ids.uuid(), kind=MessageKind.NOTIFICATION, created_at_us=self._clock.now_us(), draft=draft
         )
 
-        def run(connection: Connection) -> bool:
+        def run(connection: Connection) -> int:
             return rows.insert_notification(connection, existing(connection, arn).seq, message)
 
-        await self._database.write(run, after=lambda _: self._wakeups.notify(CHANNEL_PUSHES))
+        def hint(pushes: int) -> None:
+            if pushes:
+                self._wakeups.notify(CHANNEL_PUSHES)
+
+        await self._database.write(run, after=hint)
         return message.id
 
 

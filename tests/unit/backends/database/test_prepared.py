@@ -43,6 +43,14 @@ def test_rows_come_back_as_they_went_in(connection: Connection) -> None:
     assert (plain.document, plain.body) == (KEYS["document"], KEYS["body"])
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 64, 64 + 16 + 16 + 4 + 1])
+def test_many_rows_are_inserted_in_their_order(connection: Connection, count: int) -> None:
+    names = [f"n{number}" for number in range(count)]
+    ADD.run_many(connection, [{"name": name, "document": {"of": name}, "body": None} for name in names])
+    rows = connection.execute(select(thing.c.name, thing.c.document).order_by(thing.c.seq)).all()
+    assert [(row.name, row.document) for row in rows] == [(name, {"of": name}) for name in names]
+
+
 def test_fixed_values_are_part_of_the_statement(connection: Connection) -> None:
     ADD.insert(connection, {"name": "a", **KEYS})
     emptied = Prepared(update(thing).where(thing.c.name == bindparam("of")).values(document={"n": 1}, body=None))
