@@ -282,6 +282,20 @@ def test_endpoints_and_their_queues(server: ServerProcess, endpoint: str, busy: 
     assert told(server, "queue", "purge", endpoint, "--yes") == {"Count": 0}
 
 
+def test_what_waits_is_moved_in_the_queue(server: ServerProcess, endpoint: str, busy: str, input_file: Path) -> None:
+    first, second = (told(server, "invoke", endpoint, input_file)["InvocationId"] for _ in range(2))
+    moved = tarry(server, "invocations", "prioritize", second, "--priority", "9")
+    assert (moved.code, moved.out) == (0, f"{second}\tQueued\t9\n")
+    assert told(server, "invocations", "show", second)["QueuePosition"] == 1
+    back = told(server, "invocations", "prioritize", first, second, "--priority", "-9")
+    assert [(each["InvocationId"], each["Priority"]) for each in back] == [(first, -9), (second, -9)]
+    assert told(server, "invocations", "show", second)["QueuePosition"] == 2
+    running = tarry(server, "invocations", "prioritize", busy, "--priority", "1")
+    assert (running.code, running.out) == (1, "")
+    assert "does not wait any more: it is Running" in running.err
+    told(server, "invocations", "stop", first, second)
+
+
 def test_the_retry_policy_of_an_endpoint(server: ServerProcess, endpoint: str) -> None:
     policy = ("queue", "retry-policy", endpoint)
     assert told(server, *policy) is None
@@ -303,6 +317,8 @@ def test_the_retry_policy_of_an_endpoint(server: ServerProcess, endpoint: str) -
         (["invoke", "cli", "{file}", "--inference-id", ""], 1, "InferenceId"),
         (["invocations", "show", "no such"], 1, "`tarry invocations list`"),
         (["invocations", "stop", "none"], 1, "`tarry invocations list`"),
+        (["invocations", "prioritize", "none", "--priority", "1"], 1, "`tarry invocations list`"),
+        (["invocations", "prioritize", "none"], 2, "--priority"),
         (["invocations", "list", "--endpoint", "none"], 1, "`tarry endpoints` lists"),
         (["invocations", "list", "--since", "yesterday"], 1, "15m, 2h, 3d"),
         (["invocations", "redrive"], 1, "--endpoint"),

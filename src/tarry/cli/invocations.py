@@ -112,6 +112,23 @@ def stop(ids: Names, data_dir: DataDir, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def prioritize(
+    ids: Names,
+    data_dir: DataDir,
+    priority: Annotated[int, typer.Option(help="-9 to 9; each step is a head start of ten minutes.")],
+    as_json: AsJson = False,
+) -> None:
+    """Give invocations that wait another priority."""
+    server = Server.of(data_dir)
+    answers = [call(server.target, "SetPriority", InvocationId=each, Priority=priority) for each in _ids(server, ids)]
+    if as_json:
+        print_json(answers)
+    else:
+        rows = ((each["InvocationId"], rendering.coloured(each["State"]), str(each["Priority"])) for each in answers)
+        print_table(("invocation", "state", "priority"), rows)
+
+
+@app.command()
 def redrive(  # noqa: PLR0913, PLR0917 - one parameter a flag
     data_dir: DataDir,
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="These; or all that match --endpoint.")] = None,
