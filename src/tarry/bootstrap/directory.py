@@ -21,6 +21,7 @@ from tarry.files import make_directory, write_file
 PROFILE = "default"
 ACCOUNT_ID_DEFAULT = "123456789012"
 REGION_DEFAULT = "us-east-1"
+SCOPE_FILE = "scope.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,25 +82,18 @@ class DataDirectory:
 
         Errors: InvalidRequest naming both values where another one is wanted now.
         """
-        path = self.root / "scope.json"
-        try:
-            known = json.loads(path.read_text("utf-8"))
-            known = {"account_id": str(known["account_id"]), "region": str(known["region"])}
-        except (ValueError, TypeError, KeyError):
-            raise InvalidRequest(
-                f'{path} is damaged: it has to say {{"account_id": "...", "region": "..."}}. Write it anew with the values that '
-                f"{self.root} was made for (they stand in every ARN)."
-            ) from None
-        except FileNotFoundError:
+        known = self._known_scope()
+        if known is None:
             scope = Scope(account_id=wanted_account or ACCOUNT_ID_DEFAULT, region=wanted_region or REGION_DEFAULT)
-            write_file(path, json.dumps({"account_id": scope.account_id, "region": scope.region}).encode() + b"\n")
+            content = json.dumps({"account_id": scope.account_id, "region": scope.region})
+            write_file(self.root / SCOPE_FILE, content.encode() + b"\n")
             return scope
-        for what, wanted in (("region", wanted_region), ("account_id", wanted_account)):
-            if wanted is not None and wanted != known[what]:
+        for what, wanted, has in (("region", wanted_region, known.region), ("account_id", wanted_account, known.account_id)):
+            if wanted is not None and wanted != has:
                 raise InvalidRequest(
-                    f"{self.root} was made for {what} {known[what]!r} and cannot be served as {wanted!r}: use another --data-dir."
+                    f"{self.root} was made for {what} {has!r} and cannot be served as {wanted!r}: use another --data-dir."
                 )
-        return Scope(account_id=known["account_id"], region=known["region"])
+        return known
 
     def write_credentials(self, access_key_id: str, secret: str) -> None:
         """Write the first key pair, readable by the owner only."""
@@ -123,9 +117,13 @@ class DataDirectory:
             raise InvalidRequest(f"{path} is damaged. Move it away: the next start makes a new key pair.") from None
 
     def read_scope(self) -> Scope:
-        """The account and region of DIR, once a server has been started on it."""
-        known = json.loads((self.root / "scope.json").read_text("utf-8"))
-        return Scope(account_id=known["account_id"], region=known["region"])
+        """The account and region of DIR. Errors: InvalidRequest where no server has ever been started on it, or it is damaged."""
+        known = self._known_scope()
+        if known is None:
+            raise InvalidRequest(
+                f"{self.root} has no account and region yet: start a server on it first (tarry serve --data-dir {self.root})."
+            )
+        return known
 
     def read_region(self) -> str:
         """The region of DIR."""
@@ -152,6 +150,20 @@ class DataDirectory:
     def remove_server(self) -> None:
         """The server has stopped."""
         (self.root / "server.json").unlink(missing_ok=True)
+
+    def _known_scope(self) -> Scope | None:
+        """What is fixed; None on a new directory. Errors: InvalidRequest where the file is damaged."""
+        path = self.root / SCOPE_FILE
+        try:
+            known = json.loads(path.read_text("utf-8"))
+            return Scope(account_id=str(known["account_id"]), region=str(known["region"]))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError):
+            raise InvalidRequest(
+                f'{path} is damaged: it has to say {{"account_id": "...", "region": "..."}}. Write it anew with the values that '
+                f"{self.root} was made for (they stand in every ARN)."
+            ) from None
 
     def _is_locked(self) -> bool:
         with (self.root / "lock").open("rb") as lock:

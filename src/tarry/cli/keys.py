@@ -191,7 +191,7 @@ def _warn(directory: DataDirectory, document: str | None) -> None:
     """Say which patterns of a policy that the server has taken match nothing."""
     if document is None:
         return
-    for warning in unmatched(read_policy(document), directory.fix_scope(None, None)):
+    for warning in unmatched(read_policy(document), directory.read_scope()):
         typer.echo(f"warning: {warning}", err=True)
 
 

@@ -48,6 +48,13 @@ def test_the_scope_is_fixed_at_the_first_start(tmp_path: Path) -> None:
     assert directory.fix_scope(None, None) == scope
     with pytest.raises(InvalidRequest, match=r"eu-west-1.*us-east-1"):
         directory.fix_scope("us-east-1", None)
+    assert directory.read_scope() == scope
+
+
+def test_reading_the_scope_fixes_none(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="start a server on it first"):
+        DataDirectory(tmp_path).read_scope()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "null", '{"region": "us-east-1"}'])
@@ -55,6 +62,8 @@ def test_a_damaged_scope_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "scope.json").write_text(text)
     with pytest.raises(InvalidRequest, match=r"scope\.json is damaged"):
         DataDirectory(tmp_path).fix_scope(None, None)
+    with pytest.raises(InvalidRequest, match=r"scope\.json is damaged"):
+        DataDirectory(tmp_path).read_scope()
 
 
 def test_credentials_come_back_whatever_is_in_them(tmp_path: Path) -> None:
