@@ -144,6 +144,30 @@ def test_a_policy_bounds_objects(server: ServerProcess, limited: dict[str, Any])
     assert first.get_object(Bucket=BUCKET, Key="theirs")["Body"].read() == b"secret"
 
 
+def test_a_model_is_made_only_of_what_the_key_may_read(server: ServerProcess, tmp_path: Path) -> None:
+    file = tmp_path / "policy.json"
+    statements = [
+        {"Effect": "Allow", "Action": "sagemaker:*", "Resource": "*"},
+        {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BUCKET}/mine/*"},
+    ]
+    file.write_text(json.dumps({"Statement": statements}))
+    sagemaker = client(server, "sagemaker", made(server, "create", "modeller", "--policy", str(file)))
+    for name in ("mine/model", "secret"):
+        server.client("s3").put_object(Bucket=BUCKET, Key=name, Body=b"x")
+
+    def model(key: str) -> dict[str, Any]:
+        container = {"Image": "stub:1", "ModelDataUrl": f"s3://{BUCKET}/{key}"}
+        role = "arn:aws:iam::123456789012:role/r"
+        return {"ModelName": "of-mine", "PrimaryContainer": container, "ExecutionRoleArn": role}
+
+    there, missing = (refused(sagemaker.create_model, **model(key)) for key in ("secret", "nowhere"))
+    assert there[:2] == ("AccessDeniedException", 400)
+    assert f's3:GetObject on resource: "arn:aws:s3:::{BUCKET}/secret" because' in there[2]
+    assert missing == (there[0], there[1], there[2].replace("secret", "nowhere"))
+    assert refused(sagemaker.create_model, **model("mine/nowhere"))[0] == "ValidationException"
+    sagemaker.create_model(**model("mine/model"))
+
+
 def test_what_is_missing_is_told_only_to_who_may_list(server: ServerProcess, limited: dict[str, Any]) -> None:
     s3 = client(server, "s3", limited)
     assert refused(s3.get_object, Bucket=BUCKET, Key="mine/none")[:2] == ("AccessDenied", 403)

@@ -11,7 +11,7 @@ from tarry.aws.call import Params
 from tarry.aws.services.s3.copy_source import CopySource
 from tarry.core.errors import AccessDenied, Bug
 from tarry.core.keys import AccessKey
-from tarry.core.names import Scope
+from tarry.core.names import S3Location, Scope
 from tarry.core.policy import Policy, Verdict
 from tarry.ports import Keyring
 
@@ -164,6 +164,28 @@ def _objects(params: Params, scope: Scope) -> Iterator[str]:
         yield f"{_bucket_arn(params['Bucket'], scope)}/{entry.get('Key', '')}"
 
 
+def _model_data(params: Params) -> Iterator[tuple[S3Location, bool]]:
+    """Where the model data of a CreateModel lie, and whether all objects under a prefix are meant. Errors: InvalidRequest."""
+    for container in filter(None, (params.get("PrimaryContainer"), *(params.get("Containers") or ()))):
+        several = container.get("Mode") == "MultiModel"
+        if url := container.get("ModelDataUrl"):
+            yield S3Location.parse(url), several
+        sources = (container.get("ModelDataSource"), *(container.get("AdditionalModelDataSources") or ()))
+        for place in (source["S3DataSource"] for source in sources if source and source.get("S3DataSource")):
+            yield S3Location.parse(place["S3Uri"]), several or place["S3DataType"] == "S3Prefix"
+
+
+def _model_objects(params: Params, scope: Scope) -> Iterator[str]:
+    for location, _ in _model_data(params):
+        yield f"{_bucket_arn(location.bucket, scope)}/{location.key}"
+
+
+def _model_buckets(params: Params, scope: Scope) -> Iterator[str]:
+    for location, at_a_prefix in _model_data(params):
+        if at_a_prefix:
+            yield _bucket_arn(location.bucket, scope)
+
+
 def _topic(params: Params, scope: Scope) -> Iterator[str]:
     yield scope.arn("sns", params["Name"])
 
@@ -223,9 +245,14 @@ def _create(name: str, *all_resources: Resources) -> Mapping[str, Rules]:
 _COPY = (Rule("s3:GetObject", _copied), Rule("s3:PutObject", _object))
 _KEY_OPERATIONS = ("CreateAccessKey", "UpdateAccessKey", "RotateAccessKey", "PutAccessKeyPolicy", "DeleteAccessKeyPolicy")
 
+# OURS: AWS reads model data with the rights of the ExecutionRole, which the caller must be allowed to pass. Roles have no rights
+# here and the server may read everything, so the caller's own rights are asked: else whoever may make models could learn by it
+# which objects there are, and have a model made of them.
+_MODEL_DATA = (Rule("s3:GetObject", _model_objects), Rule("s3:ListBucket", _model_buckets))
+
 _TABLE: Mapping[str, Mapping[str, Rules]] = {
     "sagemaker": {
-        **_create("CreateModel", _MODEL),
+        "CreateModel": (*_create("CreateModel", _MODEL)["CreateModel"], *_MODEL_DATA),
         **_each("sagemaker", _MODEL, "DescribeModel", "DeleteModel"),
         **_create("CreateEndpointConfig", _CONFIG),
         **_each("sagemaker", _CONFIG, "DescribeEndpointConfig", "DeleteEndpointConfig"),

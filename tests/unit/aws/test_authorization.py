@@ -28,9 +28,37 @@ OF_TOPIC = {"TopicArn": TOPIC}
 M, C, E = {"ModelName": "My-Own"}, {"EndpointConfigName": "My-Own"}, {"EndpointName": "My-Own"}
 RESOURCE = {"ResourceArn": ENDPOINT.replace("my-own", "My-Own")}
 
+
+def data(key: str, data_type: str = "S3Prefix") -> Mapping[str, Any]:
+    return {"S3DataSource": {"S3Uri": f"s3://b/{key}", "S3DataType": data_type}}
+
+
 TABLE: list[tuple[str, str, Mapping[str, Any], list[tuple[str, str]]]] = [
     ("sagemaker", "CreateModel", M, [("sagemaker:CreateModel", MODEL)]),
     ("sagemaker", "CreateModel", {**M, "Tags": TAGS}, [("sagemaker:CreateModel", MODEL), ("sagemaker:AddTags", MODEL)]),
+    (
+        "sagemaker",
+        "CreateModel",
+        {**M, "PrimaryContainer": {"ModelDataUrl": "s3://b/k/1"}},
+        [("sagemaker:CreateModel", MODEL), ("s3:GetObject", OBJECT)],
+    ),
+    (
+        "sagemaker",
+        "CreateModel",
+        {**M, "PrimaryContainer": {"ModelDataUrl": "https://b.s3.us-east-1.amazonaws.com/k/1", "Mode": "MultiModel"}},
+        [("sagemaker:CreateModel", MODEL), ("s3:GetObject", OBJECT), ("s3:ListBucket", BUCKET)],
+    ),
+    (
+        "sagemaker",
+        "CreateModel",
+        {**M, "Containers": [{}, {"ModelDataSource": data("k/1", "S3Object"), "AdditionalModelDataSources": [data("l/")]}]},
+        [
+            ("sagemaker:CreateModel", MODEL),
+            ("s3:GetObject", OBJECT),
+            ("s3:GetObject", "arn:aws:s3:::b/l/"),
+            ("s3:ListBucket", BUCKET),
+        ],
+    ),
     ("sagemaker", "DescribeModel", M, [("sagemaker:DescribeModel", MODEL)]),
     ("sagemaker", "DeleteModel", M, [("sagemaker:DeleteModel", MODEL)]),
     ("sagemaker", "CreateEndpointConfig", {**C, "Tags": []}, [("sagemaker:CreateEndpointConfig", CONFIG)]),
