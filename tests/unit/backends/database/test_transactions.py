@@ -72,6 +72,13 @@ async def test_writes_that_wait_together_share_a_commit(database: Database) -> N
     assert await database.read(names) == [str(n) for n in range(300)]
 
 
+async def test_the_writers_thread_can_be_told_from_the_others(database: Database) -> None:
+    def name(_: Connection) -> str:
+        return Path(f"/proc/self/task/{threading.get_native_id()}/comm").read_text().strip()
+
+    assert await database.write(name) == "tarry-write"
+
+
 async def test_a_batch_has_a_bound(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / "tarry.db", create=metadata, batch_max=10)
     before = database.commits
