@@ -10,6 +10,7 @@ from typing import Any
 from tests.support.server_process import ServerProcess
 
 from bench import deploy
+from bench.process import Cpu, resident_bytes
 from tarry.core.invocation import bucket_of
 
 BODY = b"x" * 1000
@@ -23,15 +24,16 @@ _ENDS = "SELECT json_extract(outcome, '$.ended_at_us') FROM decision WHERE seq >
 
 
 def measure(counts: tuple[int, ...], rounds: int) -> dict[str, Any]:
-    """Invocations a second with so many queued, for each round; and how long the server takes to start with them."""
-    runs: dict[str, Any] = {str(count): {"per_second": [], "start_s": []} for count in counts}
+    """Invocations a second with so many queued, for each round; and what the server takes for them.
+
+    Nothing is accepted meanwhile: its CPU is what the work on an invocation costs, from the claim to the notification.
+    """
+    runs: dict[str, Any] = {str(count): [] for count in counts}
     with tempfile.TemporaryDirectory(prefix="tarry-bench-") as directory:
         servers = {count: _prepared(Path(directory) / str(count)) for count in counts}
         for _ in range(rounds):
             for count, server in servers.items():
-                rate, start_s = _run(server, count)
-                runs[str(count)]["per_second"].append(rate)
-                runs[str(count)]["start_s"].append(start_s)
+                runs[str(count)].append(_run(server, count))
     return runs
 
 
@@ -48,18 +50,34 @@ def _prepared(data_dir: Path) -> ServerProcess:
     return server
 
 
-def _run(server: ServerProcess, count: int) -> tuple[float, float]:
+def _run(server: ServerProcess, count: int) -> dict[str, Any]:
     connection = sqlite3.connect(server.data_dir / "tarry.db")
     _fill(connection, count)
-    (last,) = connection.execute("SELECT max(seq) FROM decision").fetchone()
+    last = _decided(connection)
     begun = time.perf_counter()
     with server:
         start_s = time.perf_counter() - begun
-        while len(ends := connection.execute(_ENDS, (last, WARM_UP + MEASURED)).fetchall()) < WARM_UP + MEASURED:
-            time.sleep(0.1)
+        warm = _wait_for(connection, last + WARM_UP)
+        cpu = Cpu.of(server.pid)
+        decided = _wait_for(connection, last + WARM_UP + MEASURED)
+        cpu_us = Cpu.of(server.pid).since(cpu, decided - warm)
+        resident = resident_bytes(server.pid)
+    ends = connection.execute(_ENDS, (last, WARM_UP + MEASURED)).fetchall()
     connection.close()
     seconds = (ends[-1][0] - ends[WARM_UP - 1][0]) / 1e6
-    return MEASURED / seconds, start_s
+    return {"per_second": MEASURED / seconds, "server_cpu_us": cpu_us, "start_s": start_s, "bytes": resident}
+
+
+def _wait_for(connection: sqlite3.Connection, decided: int) -> int:
+    """Wait until so many have been decided; how many by then."""
+    while (now := _decided(connection)) < decided:
+        time.sleep(0.05)
+    return now
+
+
+def _decided(connection: sqlite3.Connection) -> int:
+    (last,) = connection.execute("SELECT max(seq) FROM decision").fetchone()
+    return int(last)
 
 
 def _fill(connection: sqlite3.Connection, count: int) -> None:

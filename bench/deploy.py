@@ -1,6 +1,7 @@
 """The endpoint that is measured: the stub image, which answers at once with what it was sent."""
 
 import sqlite3
+from collections.abc import Sequence
 
 from tests.support.server_process import ServerProcess
 
@@ -10,6 +11,25 @@ WAITER = {"Delay": 0.1, "MaxAttempts": 600}
 
 def endpoint(server: ServerProcess, *, instances: int, concurrency: int = 4) -> None:
     """Deploy and wait until it is in service with this many instances."""
+    endpoints(server, [NAME], concurrency=concurrency)
+    if instances != 1:
+        sagemaker = server.client("sagemaker")
+        wanted = [{"VariantName": "v", "DesiredInstanceCount": instances}]
+        sagemaker.update_endpoint_weights_and_capacities(EndpointName=NAME, DesiredWeightsAndCapacities=wanted)
+        sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=NAME, WaiterConfig=WAITER)
+
+
+def endpoints(server: ServerProcess, names: Sequence[str], *, concurrency: int = 4) -> None:
+    """Deploy endpoints of one configuration, an instance each, and wait until all are in service."""
+    sagemaker = server.client("sagemaker")
+    _config(server, concurrency)
+    for name in names:
+        sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=NAME)
+    for name in names:
+        sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=name, WaiterConfig=WAITER)
+
+
+def _config(server: ServerProcess, concurrency: int) -> None:
     sagemaker = server.client("sagemaker")
     server.client("s3").create_bucket(Bucket=BUCKET)
     topic = server.client("sns").create_topic(Name="bench")["TopicArn"]
@@ -26,12 +46,6 @@ def endpoint(server: ServerProcess, *, instances: int, concurrency: int = 4) -> 
             "ClientConfig": {"MaxConcurrentInvocationsPerInstance": concurrency},
         },
     )
-    sagemaker.create_endpoint(EndpointName=NAME, EndpointConfigName=NAME)
-    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=NAME, WaiterConfig=WAITER)
-    if instances != 1:
-        wanted = [{"VariantName": "v", "DesiredInstanceCount": instances}]
-        sagemaker.update_endpoint_weights_and_capacities(EndpointName=NAME, DesiredWeightsAndCapacities=wanted)
-        sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=NAME, WaiterConfig=WAITER)
 
 
 def count(server: ServerProcess, state: str) -> int:

@@ -13,6 +13,7 @@ import aiohttp
 from tests.support.server_process import STUB_IMAGE, ServerProcess
 
 from bench import deploy
+from bench.process import Cpu
 from bench.signed import Signed, sign_invocations
 from tarry.bootstrap.directory import DataDirectory
 
@@ -27,13 +28,15 @@ def measure(server: ServerProcess, invocations: int) -> dict[str, Any]:
     server.client("s3").put_object(Bucket=deploy.BUCKET, Key="in", Body=BODY, ContentType="text/plain")
     location = f"s3://{deploy.BUCKET}/in"
     directory = DataDirectory(server.data_dir)
-    full = asyncio.run(_full(server, sign_invocations(directory, deploy.NAME, [location] * invocations)))
+    full = asyncio.run(full_queue(server, sign_invocations(directory, deploy.NAME, [location] * invocations)))
     empty = asyncio.run(_empty(server, sign_invocations(directory, deploy.NAME, [location] * ONE_BY_ONE)))
     return {"full": full, "empty": empty, "direct": asyncio.run(_direct(invocations))}
 
 
-async def _full(server: ServerProcess, requests: list[Signed]) -> dict[str, Any]:
+async def full_queue(server: ServerProcess, requests: list[Signed]) -> dict[str, Any]:
+    """All at once, until all are Completed; nothing else has been asked of this server before."""
     limit = asyncio.Semaphore(64)
+    cpu = Cpu.of(server.pid)
     async with aiohttp.ClientSession(server.url) as session:
 
         async def send(request: Signed) -> None:
@@ -46,7 +49,13 @@ async def _full(server: ServerProcess, requests: list[Signed]) -> dict[str, Any]
         while await asyncio.to_thread(deploy.count, server, "Completed") < len(requests):
             await asyncio.sleep(0.05)
     seconds = time.perf_counter() - begun
-    return {"invocations": len(requests), "seconds": seconds, "accepted_s": accepted_s, "per_second": len(requests) / seconds}
+    return {
+        "invocations": len(requests),
+        "seconds": seconds,
+        "accepted_s": accepted_s,
+        "per_second": len(requests) / seconds,
+        "server_cpu_us": Cpu.of(server.pid).since(cpu, len(requests)),
+    }
 
 
 async def _empty(server: ServerProcess, requests: list[Signed]) -> dict[str, Any]:
