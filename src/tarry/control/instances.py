@@ -12,6 +12,7 @@ from typing import Any, TypedDict, Unpack
 
 import structlog
 
+from tarry.control.engine_statuses import EngineStatuses
 from tarry.core.catalog import Container
 from tarry.core.deployment import Deployment
 from tarry.core.endpoint import Endpoint
@@ -46,6 +47,7 @@ PING_TIMEOUT_S = 2.0  # AWS: each attempt may take at most 2 s (your-algorithms-
 STARTUP_PING_EVERY_S = 0.5
 SAY_EVERY_S = 20.0
 WATCH_EVERY_S = 2.0
+LOOK_EVERY_S = STARTUP_PING_EVERY_S
 UNANSWERED_S_MAX = 180.0
 """AWS: an instance that leaves /ping unanswered for about 3 minutes is replaced (async-inference-troubleshooting, FAQ)."""
 LOG_LINES = 40
@@ -121,6 +123,7 @@ class InstanceKeeper:
         self._images = images
         self._clock = clock
         self._wakeups = wakeups
+        self._statuses = EngineStatuses(engine, clock)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: set[str] = set()
 
@@ -206,11 +209,12 @@ class InstanceKeeper:
 
     async def _await_health(self, spec: InstanceSpec, addresses: Sequence[str]) -> str | None:
         """None as soon as /ping answers 200 in all containers, else why it never will."""
-        deadline = self._clock.monotonic() + spec.startup_timeout_s
-        say_at = self._clock.monotonic() + SAY_EVERY_S
+        started_at = self._clock.monotonic()
+        deadline = started_at + spec.startup_timeout_s
+        say_at = started_at + SAY_EVERY_S
         silent = 0
         while self._clock.monotonic() < deadline:
-            if (death := await self._death(spec.instance_id)) is not None:
+            if (death := await self._death(spec.instance_id, started_at)) is not None:
                 return f"{_ping_failure(spec, death.container)} {death.cause}"
             answers = await self._answers(addresses)
             if all(answers):
@@ -249,15 +253,16 @@ class InstanceKeeper:
         """Which of the containers answer /ping with 200."""
         return [await self._model_server.ping(address, timeout_s=PING_TIMEOUT_S) for address in addresses]
 
-    async def _death(self, instance_id: str) -> _Death | None:
-        for status in await self._engine.observe():
-            if status.instance_id == instance_id:
-                if status.exit_code is None:
-                    return None
-                if status.exit_code < 0:
-                    return _Death(f"The model server was ended by signal {-status.exit_code}.", status.ended or 0)
-                return _Death(f"The model server ended with exit code {status.exit_code}.", status.ended or 0)
-        return _Death("The engine does not know the instance any more.")
+    async def _death(self, instance_id: str, started_at: float = 0.0) -> _Death | None:
+        """How an instance has ended since it was started, if it has; a death may be noticed LOOK_EVERY_S later."""
+        status = await self._statuses.of(instance_id, after=max(started_at, self._clock.monotonic() - LOOK_EVERY_S))
+        if status is None:
+            return _Death("The engine does not know the instance any more.")
+        if status.exit_code is None:
+            return None
+        if status.exit_code < 0:
+            return _Death(f"The model server was ended by signal {-status.exit_code}.", status.ended or 0)
+        return _Death(f"The model server ended with exit code {status.exit_code}.", status.ended or 0)
 
     async def _fail(self, instance_id: str, cause: str) -> None:
         reason = explain_failure(cause, await self._engine.log_tail(instance_id, LOG_LINES))

@@ -127,12 +127,13 @@ class Reconciler:
         self._stop_strays(known, rows)
         busy = await self._busy(rows)
         running = frozenset(status.instance_id for status in known)
+        routings = {routing.id: routing for routing in await self._store.find(Routing)}
         return [
             EndpointView(
                 endpoint=endpoint,
                 deployments=tuple(sorted(deployments[endpoint.id], key=lambda one: one.generation)),
                 instances=tuple(instances[endpoint.id]),
-                routing=await self._store.get(Routing, endpoint.id),
+                routing=routings.get(endpoint.id),
                 now_us=self._clock.now_us(),
                 attended=self._keeper.attended,
                 running=running,
