@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError
 
 LARGE_BYTES = 2_500_000
 """A blob file, and more than one chunk on every way that it takes."""
@@ -103,8 +103,8 @@ class Client:
             )
         except ClientError as error:
             entry = replace(entry, refusal=error.response["Error"]["Code"])
-        except HTTPClientError:
-            pass
+        except (HTTPClientError, EndpointConnectionError):
+            pass  # the server has died, perhaps before it was asked
         else:
             told = Told(
                 invocation_id=answer["ResponseMetadata"]["HTTPHeaders"]["x-tarry-invocation-id"],
