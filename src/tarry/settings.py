@@ -77,6 +77,8 @@ class EngineSettings(_Group):
     """First and last port for model servers; outside the system's ephemeral range."""
     stop_grace_s: Annotated[float, Field(ge=0)] = 30.0
     """Between SIGTERM and SIGKILL."""
+    unanswered_s: Annotated[float, Field(gt=0)] = 180.0
+    """How long an instance may leave GET /ping unanswered before it is ended and another takes its place."""
     capacity: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     """How many instances may run at once, by patterns of instance types (``"ml.g5.*" = 1``); the first that matches counts. What
     none matches has no limit."""

@@ -45,7 +45,7 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     port = runner.addresses[0][1]
     server = HttpModelServer()
     yield Rig(server, f"http://127.0.0.1:{port}", container.answer_with, container.make_unhealthy, "http://127.0.0.1:1")
-    await server.close()
+
     await end(runner)
 
 
@@ -75,7 +75,10 @@ class _Container:
         response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
         response.content_length = len(answer.body) + (1 if answer.error else 0)
         await response.prepare(request)
-        await response.write(answer.body)
+        await response.write(answer.body[: len(answer.body) // 2])
+        if answer.stalls:
+            await asyncio.Event().wait()
+        await response.write(answer.body[len(answer.body) // 2 :])
         if answer.error is not None and request.transport is not None:
             request.transport.abort()
         return response
@@ -141,6 +144,21 @@ async def test_a_slow_answer_is_a_timeout(rig: Rig) -> None:
     rig.answer_with(answering(FakeAnswer(), before=asyncio.Event().wait))
     with pytest.raises(ModelServerTimeout, match=r"within 0\.1 seconds"):
         await ask(rig, post(b"x"), timeout_s=0.1)
+
+
+async def test_an_answer_that_stalls_in_the_middle_is_a_timeout_while_reading(rig: Rig) -> None:
+    rig.answer_with(answering(FakeAnswer(body=b"half of it", stalls=True)))
+    seen = []
+
+    async def read() -> None:
+        async with rig.server.invoke(rig.address, post(b"x"), timeout_s=0.3) as response:
+            assert (response.status, response.size) == (200, 10)
+            async for chunk in response.chunks:
+                seen.append(chunk)  # noqa: PERF401 - what came before the error counts
+
+    with pytest.raises(ModelServerTimeout, match=r"within 0\.3 seconds"):
+        await read()
+    assert b"".join(seen) == b"half "
 
 
 async def test_a_broken_answer_is_an_error_while_reading(rig: Rig) -> None:

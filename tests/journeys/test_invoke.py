@@ -12,6 +12,8 @@ from tests.support.server_process import ServerProcess
 from tests.support.subscriber import Subscriber
 
 BUCKET = "invoke-test"
+LARGE_BYTES = 16 * 1024 * 1024
+"""More than a connection holds."""
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +25,7 @@ def subscriber() -> Iterator[Subscriber]:
 @pytest.fixture(scope="module")
 def endpoint(server: ServerProcess, subscriber: Subscriber) -> str:
     deploy.bucket(server, BUCKET)
+    server.client("s3").put_object(Bucket=BUCKET, Key="large", Body=bytes(LARGE_BYTES))
     sns = server.client("sns")
     topics = {name: sns.create_topic(Name=name)["TopicArn"] for name in ("SuccessTopic", "ErrorTopic")}
     for topic in topics.values():
@@ -97,6 +100,20 @@ FAILURES = {
     "a timeout": ({"Body": wish(sleep=30), "InvocationTimeoutSeconds": 1}, "within 1 seconds"),
     "half an answer": ({"Body": wish(answer="it broke", half=True)}, "could not be used"),
     "a stalled answer": ({"Body": wish(answer="it broke", stall=True), "InvocationTimeoutSeconds": 1}, "within 1 seconds"),
+    "a dripping answer": ({"Body": wish(answer="it broke" * 99, drip=0.1), "InvocationTimeoutSeconds": 1}, "within 1 seconds"),
+    "no length": ({"Body": wish(answer="it broke", no_length=True)}, "required Content-Length header"),
+    "long headers": ({"Body": wish(answer="it broke", header_bytes=5000)}, "length greater than 4096 bytes"),
+    "a length that is never reached": (
+        {"Body": wish(answer="it broke", lie=10), "InvocationTimeoutSeconds": 1},
+        "began to answer (200) and did not come to an end within 1 seconds",
+    ),
+    "a body limit": (
+        {
+            "InputLocation": f"s3://{BUCKET}/large",
+            "CustomAttributes": json.dumps({"early": True, "status": 413, "answer": "it broke"}),
+        },
+        "client error (413)",
+    ),
     "a lying length": ({"Body": wish(answer="it broke", lie=10, close=True)}, "could not be used"),
 }
 

@@ -61,6 +61,32 @@ def test_an_upload_in_parts_streams_through(bulk: Bulk, memory: Memory) -> None:
     assert memory.growth < GROWTH_BYTES_MAX
 
 
+def test_a_large_error_streams_through_and_is_kept_as_it_is(bulk: Bulk, memory: Memory) -> None:
+    bulk.pass_through("error", 96 * MIB, status=500)
+    assert memory.growth < GROWTH_BYTES_MAX
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_gigabyte_of_error(server: ServerProcess, bulk: Bulk, memory: Memory) -> None:
+    _require_disk(server.data_dir, 3 * GIB)
+    bulk.pass_through("gigabyte-error", GIB, status=500)
+    assert memory.growth < GROWTH_BYTES_MAX
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "in chunks"])
+def test_more_than_a_gigabyte_is_no_answer(server: ServerProcess, bulk: Bulk, memory: Memory, status: int, chunked: bool) -> None:
+    _require_disk(server.data_dir, 2 * GIB)
+    document = bulk.fail(f"too-long-{status}-{chunked}", GIB + 1, status=status, chunked=chunked)
+    assert f"longer than {GIB} bytes" in document["failureReason"]
+    assert document["containerStatus"] == status
+    assert document["containerBodyExcerpt"]
+    assert memory.growth < GROWTH_BYTES_MAX
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("multipart", [False, True], ids=["in one piece", "in parts"])

@@ -48,6 +48,7 @@ class Bulk:
         deploy.config(server, ENDPOINT, ENDPOINT, BUCKET, concurrency=concurrency)
         server.client("sagemaker").create_endpoint(EndpointName=ENDPOINT, EndpointConfigName=ENDPOINT)
         deploy.in_service(server, ENDPOINT)
+        self._server = server
         self._s3, self._runtime = server.client("s3"), server.client("sagemaker-runtime")
         self.pass_through("warm-up", SMALL_BYTES)
 
@@ -65,17 +66,20 @@ class Bulk:
             self._s3.put_object(Bucket=BUCKET, Key=f"in/{name}", Body=body)
 
     def invoke(self, name: str, size: int, **wishes: Any) -> str:
-        """Let the container read that input and answer; the answer's key once it is there."""
+        """Let the container read that input and answer; the answer's key once it is there, that of a failure with ``status``."""
         every = {"sha256": Pattern(f"{name} in", size).sha256(), "seed": f"{name} out", "size": size, **wishes}
-        answer = self._runtime.invoke_endpoint_async(
-            EndpointName=ENDPOINT,
-            InputLocation=f"s3://{BUCKET}/in/{name}",
-            ContentType="application/octet-stream",
-            CustomAttributes=json.dumps(every),
-        )
-        key: str = answer["OutputLocation"].split("/", 3)[3]
+        answer = self._ask(name, every)
+        key: str = answer["FailureLocation" if "status" in wishes else "OutputLocation"].split("/", 3)[3]
         self._s3.get_waiter("object_exists").wait(Bucket=BUCKET, Key=key, WaiterConfig={"Delay": 0.2, "MaxAttempts": 10_000})
         return key
+
+    def fail(self, name: str, size: int, **wishes: Any) -> dict[str, Any]:
+        """An answer of so many bytes to a small input, which has to end in a failure object of the platform's: that object."""
+        self.put(name, SMALL_BYTES)
+        every = {"sha256": Pattern(f"{name} in", SMALL_BYTES).sha256(), "seed": f"{name} out", "size": size, **wishes}
+        answer = self._ask(name, every)
+        document: dict[str, Any] = json.loads(deploy.read(self._server, answer["FailureLocation"]))
+        return document
 
     def read(self, name: str, size: int, key: str) -> None:
         """Download the answer and compare it, piece by piece."""
@@ -83,3 +87,12 @@ class Bulk:
         for piece in self._s3.get_object(Bucket=BUCKET, Key=key)["Body"].iter_chunks(BLOCK_BYTES):
             found.update(piece)
         assert found.hexdigest() == Pattern(f"{name} out", size).sha256()
+
+    def _ask(self, name: str, wishes: Mapping[str, Any]) -> Mapping[str, str]:
+        answer: Mapping[str, str] = self._runtime.invoke_endpoint_async(
+            EndpointName=ENDPOINT,
+            InputLocation=f"s3://{BUCKET}/in/{name}",
+            ContentType="application/octet-stream",
+            CustomAttributes=json.dumps(wishes),
+        )
+        return answer

@@ -43,6 +43,7 @@ from tarry.bootstrap.sdk_config import write_sdk_config
 from tarry.control.access_keys import AccessKeyCommands
 from tarry.control.commands import Commands
 from tarry.control.context import Context
+from tarry.control.instances import InstanceLimits
 from tarry.control.invocations import InvocationPorts
 from tarry.control.reconciler import Reconciler
 from tarry.control.retention import Retention
@@ -242,7 +243,6 @@ async def _open_cloud(ground: _Ground, data: _Data) -> _Cloud:
 async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
     settings, root = ground.settings, ground.directory.root
     models = HttpModelServer()
-    ground.resources.push_async_callback(models.close)
     images = ImageCatalogue(settings.images.directories, settings.environments_dir or root / "environments", _progress)
     engine = ProcessEngine(
         root,
@@ -261,7 +261,11 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
     clock, ids, scope, wakeups, metrics = ground.clock, ground.ids, ground.scope, ground.wakeups, ProcessMetrics()
     store, queue, models, lease_s = data.store, data.queue, instances.models, ground.settings.queue.lease_s
     alarms = NoAlarms()
-    reconciler = Reconciler(store, instances.engine, models, instances.images, cloud.notifier, alarms, clock, ids, wakeups)
+    engine_settings = ground.settings.engine
+    limits = InstanceLimits(unanswered_s=engine_settings.unanswered_s, stop_grace_s=engine_settings.stop_grace_s)
+    reconciler = Reconciler(
+        store, instances.engine, models, instances.images, cloud.notifier, alarms, clock, ids, wakeups, limits
+    )
     resources.push_async_callback(reconciler.close)
     endpoints = EndpointDirectory(store, clock, wakeups, scope.region)
     settlement = Settlement(queue, cloud.objects, data.records, clock, metrics)

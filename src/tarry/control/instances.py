@@ -48,8 +48,8 @@ STARTUP_PING_EVERY_S = 0.5
 SAY_EVERY_S = 20.0
 WATCH_EVERY_S = 2.0
 LOOK_EVERY_S = STARTUP_PING_EVERY_S
-UNANSWERED_S_MAX = 180.0
-"""AWS: an instance that leaves /ping unanswered for about 3 minutes is replaced (async-inference-troubleshooting, FAQ)."""
+SILENT_PINGS = 3
+"""OURS: after so many pings in a row without 200 an instance gets no new work until it answers."""
 LOG_LINES = 40
 STORE_PAUSE_S = 1.0
 
@@ -93,6 +93,16 @@ def _container_spec(container: Container, hostname: str | None) -> ContainerSpec
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceLimits:
+    """How long is waited for an instance, in seconds."""
+
+    unanswered_s: float = 180.0
+    """AWS: one that leaves /ping unanswered for about 3 minutes is replaced (async-inference-troubleshooting, FAQ)."""
+    stop_grace_s: float = 30.0
+    """AWS: between SIGTERM and SIGKILL (your-algorithms-inference-code)."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Death:
     """Why an instance is no more, and which of its containers ended first."""
@@ -114,8 +124,15 @@ class InstanceChanges(TypedDict, total=False):
 class InstanceKeeper:
     """The tasks that look after the instances of this process."""
 
-    def __init__(
-        self, store: Store, engine: Engine, model_server: ModelServer, images: Images, clock: Clock, wakeups: Wakeups
+    def __init__(  # noqa: PLR0913, PLR0917 - it connects ports
+        self,
+        store: Store,
+        engine: Engine,
+        model_server: ModelServer,
+        images: Images,
+        clock: Clock,
+        wakeups: Wakeups,
+        limits: InstanceLimits,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -124,6 +141,7 @@ class InstanceKeeper:
         self._clock = clock
         self._wakeups = wakeups
         self._statuses = EngineStatuses(engine, clock)
+        self._limits = limits
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: set[str] = set()
 
@@ -169,7 +187,7 @@ class InstanceKeeper:
         started = instance.state in (InstanceState.IN_SERVICE, InstanceState.DRAINING)
         addresses = instance.addresses if started else await self._start(instance, spec)
         if addresses is not None:
-            cause = await self._watch(instance.id, addresses)
+            cause = await self._watch(instance, addresses)
             await self._fail(instance.id, cause)
 
     async def _start(self, instance: Instance, spec: InstanceSpec) -> tuple[str, ...] | None:
@@ -237,17 +255,48 @@ class InstanceKeeper:
             last_log_line=last_line[0] if last_line else None,
         )
 
-    async def _watch(self, instance_id: str, addresses: Sequence[str]) -> str:
-        """Returns when the instance is no use any more, with the cause."""
-        answered_at = self._clock.monotonic()
+    async def _watch(self, instance: Instance, addresses: Sequence[str]) -> str:
+        """Returns when the instance is no use any more, with the cause. Its row tells when it is silent."""
+        answered_at, missed = self._clock.monotonic(), 0
+        told_silent = instance.unanswered_since_us is not None
+        looked_at = answered_at
         while True:
-            await self._clock.sleep(WATCH_EVERY_S)
-            if (death := await self._death(instance_id)) is not None:
+            await self._clock.sleep(max(looked_at + WATCH_EVERY_S - self._clock.monotonic(), 0.0))
+            looked_at = self._clock.monotonic()
+            if (death := await self._death(instance.id)) is not None:
                 return death.cause
             if all(await self._answers(addresses)):
-                answered_at = self._clock.monotonic()
-            elif self._clock.monotonic() - answered_at >= UNANSWERED_S_MAX:
-                return f"The model server did not answer GET /ping with 200 for {UNANSWERED_S_MAX:.0f} s."
+                answered_at, missed = self._clock.monotonic(), 0
+            else:
+                missed += 1
+            silent_s = self._clock.monotonic() - answered_at
+            if missed and silent_s >= self._limits.unanswered_s:
+                return f"The model server did not answer GET /ping with 200 for {self._limits.unanswered_s:g} s."
+            silent = missed > 0 if told_silent else missed >= SILENT_PINGS
+            if silent != told_silent and await self._tell(instance.id, silent_s if silent else None):
+                told_silent = silent
+
+    async def _tell(self, instance_id: str, silent_s: float | None) -> bool:
+        """Write into the row since when it is silent, or that it is not; false where that did not go, now."""
+        row = await self._store.get(Instance, instance_id)
+        if row is None:
+            return False
+        since_us = None if silent_s is None else self._clock.now_us() - int(silent_s * 1_000_000)
+        try:
+            await self._store.apply(Replace(replace(row, unanswered_since_us=since_us)))
+        except (Conflict, StorageFull, Throttled):
+            return False
+        if silent_s is None:
+            log.info("an instance answers GET /ping again", instance_id=instance_id)
+        else:
+            log.warning(
+                "an instance does not answer GET /ping: it gets no new work until it does, and is replaced in the end",
+                instance_id=instance_id,
+                silent_s=round(silent_s),
+                replaced_after_s=self._limits.unanswered_s,
+            )
+        self._wakeups.notify(CHANNEL_ENDPOINTS)
+        return True
 
     async def _answers(self, addresses: Sequence[str]) -> list[bool]:
         """Which of the containers answer /ping with 200."""
@@ -270,13 +319,13 @@ class InstanceKeeper:
         await self._move(
             instance_id, InstanceState.FAILED, ended_at_us=self._clock.now_us(), failure_reason=reason
         )  # first the row, so that it gets no more work while it ends
-        await self._engine.stop(instance_id)
+        await self._engine.stop(instance_id, grace_s=self._limits.stop_grace_s)
 
     async def _end(self, instance_id: str, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             before.cancel()
             await asyncio.wait({before})
-        await self._engine.stop(instance_id)
+        await self._engine.stop(instance_id, grace_s=self._limits.stop_grace_s)
         await self._move(instance_id, InstanceState.STOPPED, ended_at_us=self._clock.now_us())
 
     async def _move(self, instance_id: str, state: InstanceState, **changes: Unpack[InstanceChanges]) -> bool:

@@ -12,7 +12,7 @@ from typing import TypedDict, TypeVar
 import structlog
 
 from tarry.control.actions import Actions
-from tarry.control.instances import InstanceKeeper
+from tarry.control.instances import InstanceKeeper, InstanceLimits
 from tarry.control.topic_tests import TopicTests
 from tarry.core.deployment import Deployment, DeploymentState, Routing
 from tarry.core.endpoint import Endpoint, EndpointStatus
@@ -69,13 +69,14 @@ class Reconciler:
         clock: Clock,
         ids: Ids,
         wakeups: Wakeups,
+        limits: InstanceLimits | None = None,
     ) -> None:
         self._store = store
         self._engine = engine
         self._alarms = alarms
         self._clock = clock
         self._wakeups = wakeups
-        self._keeper = InstanceKeeper(store, engine, model_server, images, clock, wakeups)
+        self._keeper = InstanceKeeper(store, engine, model_server, images, clock, wakeups, limits or InstanceLimits())
         self._topics = TopicTests(store, notifier, clock, wakeups)
         self._actions = Actions(store, self._keeper, self._topics, clock, ids)
 

@@ -32,17 +32,19 @@ def input_unreadable(detail: str) -> str:
     return f"InternalError: The input object cannot be read: {detail} Upload it again."
 
 
-def timed_out(timeout_s: int, where: str | None = None) -> str:
-    """OURS: the container did not answer in InvocationTimeoutSeconds."""
+def timed_out(timeout_s: int, where: str | None = None, status: int | None = None) -> str:
+    """OURS: the container did not answer in InvocationTimeoutSeconds, or began to, with this status, and came to no end."""
+    missed = "did not answer" if status is None else f"began to answer ({status}) and did not come to an end"
     return (
-        f"ClientError: The {_model(where)} did not answer within {timeout_s} seconds (InvocationTimeoutSeconds). {_SEE_LOGS} "
+        f"ClientError: The {_model(where)} {missed} within {timeout_s} seconds (InvocationTimeoutSeconds). {_SEE_LOGS} "
         "Raise InvocationTimeoutSeconds (at most 3600), or the model server's own time limits."
     )
 
 
-def broken_answer(detail: str, where: str | None = None) -> str:
+def broken_answer(detail: str, where: str | None = None, status: int | None = None) -> str:
     """OURS: the container's answer breaks the contract, or the connection broke while the container lives on."""
-    return f"ClientError: The answer of the {_model(where)} could not be used: {detail} {_SEE_LOGS}"
+    answer = "answer" if status is None else f"answer ({status})"
+    return f"ClientError: The {answer} of the {_model(where)} could not be used: {detail} {_SEE_LOGS}"
 
 
 def upload_failed(location: str, detail: str) -> str:

@@ -57,6 +57,8 @@ class Instance:
     addresses: tuple[str, ...] = ()
     """Base URLs of its model servers, such as ``http://127.0.0.1:20001``, one a container and in their order; set from InService
     on."""
+    unanswered_since_us: int | None = None
+    """InService and silent: since when it has not answered /ping. It gets no new work until it does; in the end it is Failed."""
     failure_reason: str | None = None
     revision: int = 0
 

@@ -32,6 +32,8 @@ class InstanceSlots:
     def __init__(self, instance: Instance, queue: InvocationQueue, worker: Worker, models: ModelServer, clock: Clock) -> None:
         self.instance = instance
         self.accepting = True
+        self.silent = False
+        """Its row says that it does not answer /ping."""
         self.busy: dict[asyncio.Task[Attempted], Work] = {}
         self._alone: asyncio.Task[Attempted] | None = None
         self._aside: deque[Claim] = deque()
@@ -43,6 +45,7 @@ class InstanceSlots:
         self._freed = asyncio.Event()
         """Set whenever a slot has become free."""
         self._suspect = False
+        """It has left a request unanswered, or is dead."""
         self._paused_until = 0.0
 
     @property
@@ -131,9 +134,10 @@ class InstanceSlots:
     async def _may_work(self) -> bool:
         if not self.accepting or self._clock.monotonic() < self._paused_until:
             return False
-        if self._suspect:
-            healthy = [await self._models.ping(address) for address in self.instance.addresses]
-            self._suspect = not healthy or not all(healthy)
+        if not (self._suspect or self.silent):
+            return True
+        healthy = [await self._models.ping(address) for address in self.instance.addresses]
+        self._suspect = not healthy or not all(healthy)
         return not self._suspect
 
     def _start(self, claim: Claim) -> asyncio.Task[Attempted]:
@@ -153,7 +157,7 @@ class InstanceSlots:
         if error := task.exception():
             log.error("an attempt ended in an error", exc_info=error, instance_id=self.instance.id)
             self._pause(ERROR_PAUSE_S)
-        elif task.result() is Attempted.INSTANCE_DEAD:
+        elif task.result() in {Attempted.TIMED_OUT, Attempted.INSTANCE_DEAD}:
             self._suspect = True
         elif task.result() is Attempted.STORE_FULL:
             self._pause(STORE_FULL_PAUSE_S)

@@ -15,9 +15,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import IO
 
+from tarry.core.errors import ModelResponseInvalid
 from tarry.core.instance import Instance
 from tarry.ports import Clock, ModelRequest, ModelResponse, ModelServer
 
+ANSWER_BYTES_MAX = 1024**3
+"""AWS: payloads of up to 1 GB (developer guide, "asynchronous inference"), taken for GiB. Errors are answers too."""
 _SPOOL_MEMORY_BYTES = 1024 * 1024
 _READ_BYTES = 256 * 1024
 
@@ -51,7 +54,8 @@ class Pipeline:
     async def invoke(self, request: ModelRequest, *, timeout_s: float) -> AsyncIterator[ModelResponse]:
         """The answer of the last container, or of the first that answered outside 2xx. The time limit covers all of them.
 
-        Errors: as ``ModelServer.invoke``; ``where`` then says which container it was.
+        Errors: as ``ModelServer.invoke``, and ModelResponseInvalid for an answer that is too long; ``where`` then says which
+        container it was.
         """
         deadline = self._clock.monotonic() + timeout_s
         accept = {name: value for name, value in request.headers.items() if name.lower() == "accept"}
@@ -61,7 +65,8 @@ class Pipeline:
                 last = self._position == len(self._addresses) - 1
                 asked = replace(request, headers=headers | accept if last else headers)
                 left_s = deadline - self._clock.monotonic()
-                response = await stack.enter_async_context(self._models.invoke(self.address, asked, timeout_s=left_s))
+                answered = await stack.enter_async_context(self._models.invoke(self.address, asked, timeout_s=left_s))
+                response = replace(answered, chunks=_bounded(answered))
                 if last or not 200 <= response.status < 300:
                     yield response
                     return
@@ -91,6 +96,17 @@ class Pipeline:
         except Exception:
             self._position = position
             raise
+
+
+async def _bounded(response: ModelResponse) -> AsyncIterator[bytes]:
+    """The chunks of an answer that is not too long; of one that is, some of its beginning come out before the error."""
+    seen = 0
+    async for chunk in response.chunks:
+        seen += len(chunk)
+        if seen <= ANSWER_BYTES_MAX:
+            yield chunk
+        if max(seen, response.size or 0) > ANSWER_BYTES_MAX:
+            raise ModelResponseInvalid(f"It is longer than {ANSWER_BYTES_MAX} bytes, the most that an answer may have.")
 
 
 def _with_content_type(headers: Mapping[str, str], content_type: str) -> dict[str, str]:

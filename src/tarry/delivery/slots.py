@@ -88,6 +88,7 @@ class Slots:
         for instance in ready.values():
             if instance.id not in self._loops:
                 self._attend(instance)
+            self._slots[instance.id].silent = instance.unanswered_since_us is not None
 
     def _attend(self, instance: Instance) -> None:
         """Start the loop of an instance; where it ended in an error, again, with what is in flight as it is."""

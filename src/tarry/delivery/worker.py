@@ -60,6 +60,7 @@ class Attempted(Enum):
     """How an attempt went, as the slots need to know it."""
 
     SETTLED = "settled"
+    TIMED_OUT = "timed out"  # settled; give its instance nothing more until it answers /ping
     INSTANCE_DEAD = "instance dead"  # give it nothing more until it answers /ping again
     STORE_FULL = "store full"  # claim nothing for a while
     LEASE_LOST = "lease lost"
@@ -146,14 +147,16 @@ class Worker:
                 work.answered_at_us, work.status = self._clock.now_us(), response.status
                 if not _succeeded(response.status):
                     reason = failure_reasons.container_error(response.status, pipeline.where)
-                    if await self._retried(work, reason):
+                    if await self._retried(work, reason, response.status):
                         return Attempted.SETTLED
                 staged = await self._stage(work, response, pipeline.where)
         except ModelServerTimeout:
-            reason = failure_reasons.timed_out(invocation.timeout_s, pipeline.where)
-            return Attempted.SETTLED if await self._retried(work, reason) else await self._failed(work, reason)
+            reason = failure_reasons.timed_out(invocation.timeout_s, pipeline.where, work.status)
+            if not await self._retried(work, reason, None):
+                await self._failed(work, reason)
+            return Attempted.TIMED_OUT
         except ModelResponseInvalid as error:
-            return await self._failed(work, failure_reasons.broken_answer(str(error), pipeline.where))
+            return await self._failed(work, failure_reasons.broken_answer(str(error), pipeline.where, work.status))
         except ModelServerUnreachable as error:
             return await self._unreachable(work, instance, pipeline, error)
         work.answered()
@@ -165,10 +168,10 @@ class Worker:
         await self._settlement.fail(work, reason, state)
         return Attempted.SETTLED
 
-    async def _retried(self, work: Work, reason: str) -> bool:
-        """Whether the endpoint's retry policy wants another attempt; then the invocation waits for it."""
+    async def _retried(self, work: Work, reason: str, status: int | None) -> bool:
+        """Whether the endpoint's retry policy wants another attempt (None: after a timeout); then the invocation waits for it."""
         claim, policy = work.claim, work.claim.invocation.retry
-        if policy is None or not policy.wants(work.status):
+        if policy is None or not policy.wants(status):
             return False
         history = await self._records.history(claim.invocation.id)
         before = sum(1 for each in history.undecided if each.end is AttemptEnd.RETRIED) if history else 0
@@ -209,12 +212,14 @@ class Worker:
     async def _unreachable(self, work: Work, instance: Instance, pipeline: Pipeline, error: ModelServerUnreachable) -> Attempted:
         """The connection broke. A container that still answers /ping broke it itself; otherwise the instance died.
 
-        That counts against the request unless no container has seen anything of it: then it was dead before.
+        That counts against the request. One that no container has seen anything of goes back uncounted, whatever became of
+        the instance.
         """
-        if await self._models.ping(pipeline.address):
-            return await self._failed(work, failure_reasons.broken_answer(str(error), pipeline.where))
-        log.warning("the instance died under a request", instance_id=instance.id, invocation_id=work.claim.invocation.id)
         untouched = pipeline.at_first and isinstance(error, ModelServerNotConnected)
+        if not untouched and await self._models.ping(pipeline.address):
+            return await self._failed(work, failure_reasons.broken_answer(str(error), pipeline.where, work.status))
+        said = "the instance takes no request" if untouched else "the instance died under a request"
+        log.warning(said, instance_id=instance.id, invocation_id=work.claim.invocation.id, error=str(error))
         back = replace(RETURNED if untouched else LOST, reason=str(error))
         await give_back(self._queue, self._clock, work.claim.lease, back)
         return Attempted.INSTANCE_DEAD

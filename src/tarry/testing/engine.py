@@ -23,6 +23,8 @@ class FakeEngine:
     capacity: dict[str, int] = field(default_factory=dict)
     """How many instances of a type may run; types that are not in it have no limit."""
     stopped: list[str] = field(default_factory=list)
+    graces: list[float] = field(default_factory=list)
+    """What each of those was given to end by itself, in seconds."""
     _instances: dict[str, _FakeInstance] = field(default_factory=dict)
     _logs: dict[str, list[str]] = field(default_factory=dict)
     _count: int = 0
@@ -48,6 +50,7 @@ class FakeEngine:
         """See ports.Engine."""
         if self._instances.pop(instance_id, None) is not None:
             self.stopped.append(instance_id)
+            self.graces.append(grace_s)
 
     async def observe(self) -> list[EngineStatus]:
         """See ports.Engine."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from tarry.core.errors import ModelServerNotConnected, ModelServerTimeout
 from tarry.ports import ModelRequest, ModelResponse
@@ -11,14 +12,17 @@ from tarry.ports import ModelRequest, ModelResponse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeAnswer:
-    """What the fake answers; ``error`` is raised in place of the bytes' end."""
+    """What the fake answers; ``error`` is raised in place of the bytes' end, ``stalls`` stops them in the middle."""
 
     status: int = 200
     content_type: str = "application/octet-stream"
     body: bytes = b""
     chunked: bool = False
     error: Exception | None = None
+    stalls: bool = False
 
+
+T = TypeVar("T")
 
 Answering = Callable[[ModelRequest, bytes], Awaitable[FakeAnswer]]
 
@@ -55,28 +59,44 @@ class FakeModelServer:
         self.asked.append(address)
         self.in_flight += 1
         self.in_flight_max = max(self.in_flight_max, self.in_flight)
+        until = _Until(timeout_s)
         try:
-            answer = await self._answer(request, timeout_s)
+            answer = await self._answer(request, until)
             size = None if answer.chunked else len(answer.body)
-            yield ModelResponse(status=answer.status, content_type=answer.content_type, size=size, chunks=_chunks(answer))
+            yield ModelResponse(status=answer.status, content_type=answer.content_type, size=size, chunks=_chunks(answer, until))
         finally:
             self.in_flight -= 1
 
-    async def _answer(self, request: ModelRequest, timeout_s: float) -> FakeAnswer:
+    async def _answer(self, request: ModelRequest, until: "_Until") -> FakeAnswer:
         body = b"".join([chunk async for chunk in request.chunks])
         if len(body) != request.size:
             raise ValueError(f"the request body has {len(body)} bytes, announced were {request.size}")
+        return await until.ends(self.answering(request, body))
+
+
+class _Until:
+    """The time limit of one request."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._at = asyncio.get_running_loop().time() + timeout_s
+
+    async def ends(self, work: Awaitable[T]) -> T:
+        """What comes of the work, if it comes in time. Errors: ModelServerTimeout."""
         try:
-            async with asyncio.timeout(timeout_s):
-                return await self.answering(request, body)
+            async with asyncio.timeout_at(self._at):
+                return await work
         except TimeoutError as error:
-            raise ModelServerTimeout(f"The model server did not answer within {timeout_s:g} seconds.") from error
+            raise ModelServerTimeout(f"The model server did not answer within {self._timeout_s:g} seconds.") from error
 
 
-async def _chunks(answer: FakeAnswer) -> AsyncIterator[bytes]:
+async def _chunks(answer: FakeAnswer, until: _Until) -> AsyncIterator[bytes]:
     middle = len(answer.body) // 2
-    for piece in (answer.body[:middle], answer.body[middle:]):
-        if piece:
-            yield piece
+    if middle:
+        yield answer.body[:middle]
+    if answer.stalls:
+        await until.ends(asyncio.Event().wait())
+    if answer.body:
+        yield answer.body[middle:]
     if answer.error is not None:
         raise answer.error

@@ -5,9 +5,18 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.control import World, a_deployment, a_variant, an_endpoint
 
-from tarry.control.instances import STARTUP_PING_EVERY_S, STORE_PAUSE_S, UNANSWERED_S_MAX, InstanceKeeper, instance_spec
+from tarry.control.instances import (
+    SILENT_PINGS,
+    STARTUP_PING_EVERY_S,
+    STORE_PAUSE_S,
+    WATCH_EVERY_S,
+    InstanceKeeper,
+    InstanceLimits,
+    instance_spec,
+)
 from tarry.core.errors import Conflict, InstanceStartError, StorageFull, TarryError, Throttled
 from tarry.core.instance import Instance, InstanceState
 from tarry.ports import Add, Change, ContainerSpec, InstanceSpec
@@ -48,7 +57,9 @@ class Given:
         self.store = FailingStore()
         world = self.world
         self.engine = world.engine
-        self.keeper = InstanceKeeper(self.store, world.engine, world.models, world.images, world.clock, world.wakeups)
+        self.keeper = InstanceKeeper(
+            self.store, world.engine, world.models, world.images, world.clock, world.wakeups, InstanceLimits()
+        )
 
     async def add(self, state: InstanceState = InstanceState.PENDING, addresses: tuple[str, ...] = ()) -> Instance:
         row = Instance(
@@ -111,8 +122,65 @@ async def test_what_no_longer_answers_is_ended_in_the_engine(given: Given) -> No
     row = await given.started()
     assert row.addresses
     given.world.models.closed.add(row.addresses[0])
-    await given.failed(step_s=UNANSWERED_S_MAX / 10)
+    row = await given.failed(step_s=InstanceLimits().unanswered_s / 10)
+    assert "did not answer GET /ping with 200 for 180 s" in (row.failure_reason or "")
     assert (given.engine.stopped, await given.engine.observe()) == ([ID], [])
+
+
+async def _watched(given: Given, pings: int) -> Instance:
+    for _ in range(pings):
+        await given.until(lambda: given.world.clock.sleepers == 1)
+        given.world.clock.advance(WATCH_EVERY_S)
+        await given.until(lambda: given.world.clock.sleepers == 1)
+    return await given.row()
+
+
+async def test_a_silent_instance_is_told_until_it_answers_again(given: Given) -> None:
+    address = (await given.started()).addresses[0]
+    given.world.models.unhealthy.add(address)
+    assert (await _watched(given, SILENT_PINGS - 1)).unanswered_since_us is None
+    since_us = given.world.clock.now_us()
+    with capture_logs() as logs:
+        row = await _watched(given, 1)
+        assert row.state is InstanceState.IN_SERVICE
+        assert row.unanswered_since_us == since_us - (SILENT_PINGS - 1) * WATCH_EVERY_S * 1_000_000
+        assert (await _watched(given, 3)).unanswered_since_us == row.unanswered_since_us
+        given.world.models.unhealthy.clear()
+        assert (await _watched(given, 1)).unanswered_since_us is None
+    assert [line["event"].partition(":")[0] for line in logs] == [
+        "an instance does not answer GET /ping",
+        "an instance answers GET /ping again",
+    ]
+
+
+@pytest.mark.parametrize("error", [StorageFull("full"), Throttled("busy"), Conflict("changed")], ids=repr)
+async def test_what_cannot_be_told_is_told_later_and_holds_nothing_up(given: Given, error: TarryError) -> None:
+    given.world.models.unhealthy.add((await given.started()).addresses[0])
+    await _watched(given, SILENT_PINGS - 1)
+    given.store.failures = [error]
+    assert (await _watched(given, 1)).unanswered_since_us is None
+    assert (await _watched(given, 1)).unanswered_since_us is not None
+
+
+async def test_a_missed_ping_now_and_then_is_nothing(given: Given) -> None:
+    address = (await given.started()).addresses[0]
+    for _ in range(100):
+        given.world.models.unhealthy.add(address)
+        await _watched(given, SILENT_PINGS - 1)
+        given.world.models.unhealthy.clear()
+        assert (await _watched(given, 1)).unanswered_since_us is None
+    assert (await given.row()).state is InstanceState.IN_SERVICE
+
+
+async def test_the_limits_are_the_servers(given: Given) -> None:
+    world = given.world
+    limits = InstanceLimits(unanswered_s=4, stop_grace_s=0.5)
+    given.keeper = InstanceKeeper(given.store, world.engine, world.models, world.images, world.clock, world.wakeups, limits)
+    given.world.models.unhealthy.add((await given.started()).addresses[0])
+    assert (await _watched(given, 1)).state is InstanceState.IN_SERVICE
+    row = await given.failed(step_s=WATCH_EVERY_S)
+    assert "for 4 s" in (row.failure_reason or "")
+    assert given.engine.graces == [0.5]
 
 
 async def test_what_has_died_is_forgotten_by_the_engine(given: Given) -> None:

@@ -28,6 +28,7 @@ from tarry.core.planning import (
     TestTopics,
     next_start_us,
     plan,
+    waiting_for,
 )
 from tarry.core.rollout import (
     BlueGreenPolicy,
@@ -317,3 +318,24 @@ def test_a_variant_of_weight_zero_takes_nothing_while_others_run() -> None:
     zero = a_deployment("d1", a_variant("A"), a_variant("B", weight=0.0), state=D.ACTIVE)
     (action,) = plan(view(zero, row("a"), row("b", variant="B")))
     assert action == Route((Share("d1", "A", tuple(range(100))),))
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([row("a"), row("b")], None),
+        (
+            [row("a"), row("b", unanswered_since_us=1)],
+            "2 of 2 instances are in service, 1 of them without an answer to GET /ping and therefore without new work.",
+        ),
+        (
+            [row("a", unanswered_since_us=1), row("b", S.FAILED, unanswered_since_us=1), row("c", S.STARTING)],
+            "1 of 2 instances are in service, 1 of them without an answer to GET /ping and therefore without new work, "
+            "1 are starting (image and model data, then GET /ping).",
+        ),
+        ([row("a"), row("b", S.FAILED)], "1 of 2 instances are in service."),
+    ],
+)
+def test_what_a_variant_lacks_is_said(rows: list[Instance], words: str | None) -> None:
+    deployment = a_deployment("d1", a_variant(count=2))
+    assert waiting_for(deployment, deployment.variants[0], rows) == words

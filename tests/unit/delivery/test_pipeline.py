@@ -7,6 +7,7 @@ import pytest
 from tests.support import entities
 
 from tarry.core.errors import ModelResponseInvalid, ModelServerTimeout, ModelServerUnreachable
+from tarry.delivery import pipeline
 from tarry.delivery.pipeline import Pipeline
 from tarry.ports import ModelRequest
 from tarry.testing.clock import FakeClock
@@ -97,6 +98,18 @@ async def test_a_closed_container_is_named_and_is_where_to_look() -> None:
     rig = Rig(*ADDRESSES)
     rig.models.closed.add(ADDRESSES[1])
     with pytest.raises(ModelServerUnreachable):
+        await rig.run(request())
+    assert (rig.pipeline.address, rig.pipeline.where) == (ADDRESSES[1], "container 2 of 3")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_an_answer_on_the_way_that_is_too_long_is_its_own_containers_fault(
+    chunked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "ANSWER_BYTES_MAX", 9)
+    rig = Rig(*ADDRESSES)
+    rig.answers[2] = FakeAnswer(body=b"0123456789", chunked=chunked)
+    with pytest.raises(ModelResponseInvalid, match="longer than 9 bytes"):
         await rig.run(request())
     assert (rig.pipeline.address, rig.pipeline.where) == (ADDRESSES[1], "container 2 of 3")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tests.support.delivery import ADDRESS, World, settle_down
 
-from tarry.core.errors import ModelServerUnreachable, StorageFull, Throttled
+from tarry.core.errors import ModelServerTimeout, ModelServerUnreachable, StorageFull, Throttled
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import InvocationState
 from tarry.delivery.instance_slots import SETTLING_FACTOR
@@ -102,6 +102,43 @@ async def test_a_dead_instance_gets_nothing_until_it_answers_again() -> None:
         world.wakeups.notify("queue:endpoint-e")
         await settle_down(2000)
         assert await world.state() is InvocationState.COMPLETED
+
+
+async def test_after_a_timeout_an_instance_gets_nothing_until_it_answers() -> None:
+    """It may hang with all that it is given; the other requests are better off in the queue."""
+    world = await World().deploy()
+
+    async def hanging(request: ModelRequest, body: bytes) -> FakeAnswer:
+        world.models.unhealthy.add(ADDRESS)
+        raise ModelServerTimeout("no answer in time")
+
+    world.models.answering = hanging
+    await world.put("0")
+    async with world.running(world.slots.run):
+        await settle_down(2000)
+        assert await world.state("0") is InvocationState.FAILED
+        await world.put("1")
+        await settle_down(2000)
+        assert (await world.record("1")).attempts == 0
+        world.models.unhealthy.clear()
+        world.answer(body=b"ok")
+        world.wakeups.notify("queue:endpoint-e")
+        await settle_down(2000)
+        assert await world.state("1") is InvocationState.COMPLETED
+
+
+async def test_an_instance_whose_row_says_that_it_is_silent_gets_nothing_until_it_answers() -> None:
+    world = await World().deploy()
+    await world.set_instance(unanswered_since_us=1)
+    world.models.unhealthy.add(ADDRESS)
+    await world.put()
+    async with world.running(world.slots.run):
+        await settle_down(2000)
+        assert (await world.record()).attempts == 0
+        world.models.unhealthy.clear()
+        world.wakeups.notify("queue:endpoint-e")
+        await settle_down(2000)
+        assert await world.state() is InvocationState.COMPLETED, "it answers, whatever its row still says"
 
 
 def _poison(world: World, fatal: set[str]) -> None:

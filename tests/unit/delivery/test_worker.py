@@ -20,10 +20,11 @@ from tarry.core.errors import (
 from tarry.core.invocation import InvocationState
 from tarry.core.names import S3Location
 from tarry.core.retry import RetryPolicy
+from tarry.delivery import pipeline
 from tarry.delivery.work import Work
 from tarry.delivery.worker import Attempted, Worker
 from tarry.ports import Back, Decision, Lease, ModelRequest, OpenObject, Staged
-from tarry.testing.modelserver import FakeAnswer
+from tarry.testing.modelserver import FakeAnswer, FakeModelServer
 from tarry.testing.objects import FakeObjectStore
 
 
@@ -110,10 +111,49 @@ async def test_a_timeout_fails() -> None:
     world = await World().deploy()
     invocation = await world.put(timeout_s=0)
     world.models.answering = lambda request, body: asyncio.Event().wait()  # type: ignore[assignment,return-value]
-    await world.attempt()
+    assert await world.attempt() is Attempted.TIMED_OUT
     failure = world.objects.get(invocation.failure_location)
     assert failure is not None
-    assert "InvocationTimeoutSeconds" in json.loads(failure.body)["failureReason"]
+    document = json.loads(failure.body)
+    assert "did not answer within 0 seconds (InvocationTimeoutSeconds)" in document["failureReason"]
+    assert "containerStatus" not in document
+
+
+async def test_an_answer_that_comes_to_no_end_fails_and_tells_how_it_began() -> None:
+    world = await World().deploy()
+    invocation = await world.put(timeout_s=0.1)
+    world.answer(status=503, content_type="text/plain", body=b"half of it", stalls=True)
+    assert await world.attempt() is Attempted.TIMED_OUT
+    failure = world.objects.get(invocation.failure_location)
+    assert failure is not None
+    document = json.loads(failure.body)
+    assert "began to answer (503) and did not come to an end within 0.1 seconds" in document["failureReason"]
+    assert (document["containerStatus"], document["containerBodyExcerpt"]) == (503, "half ")
+    assert not world.objects.staged
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("status", [200, 500])
+async def test_an_answer_that_is_too_long_fails_and_keeps_its_beginning(
+    status: int, chunked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "ANSWER_BYTES_MAX", 19)
+    world = await World().deploy()
+    invocation = await world.put()
+    world.answer(status=status, body=b"0123456789" * 2, chunked=chunked)
+    assert await world.attempt() is Attempted.SETTLED
+    assert await world.state() is InvocationState.FAILED
+    failure = world.objects.get(invocation.failure_location)
+    assert failure is not None
+    document = json.loads(failure.body)
+    assert f"The answer ({status}) of the model could not be used: It is longer than 19 bytes" in document["failureReason"]
+    assert (document["containerStatus"], document["containerBodyExcerpt"]) == (status, "0123456789")
+    assert world.objects.get(invocation.output_location) is None
+    assert not world.objects.staged
+    monkeypatch.setattr(pipeline, "ANSWER_BYTES_MAX", 20)
+    await world.put("2")
+    await world.attempt()
+    assert await world.state("2") is (InvocationState.COMPLETED if status == 200 else InvocationState.FAILED)
 
 
 async def test_a_broken_answer_of_a_living_container_fails_and_leaves_nothing() -> None:
@@ -159,6 +199,26 @@ async def test_an_instance_that_was_dead_before_gives_the_request_back_uncounted
     world.models.closed.add(ADDRESS)
     for _ in range(4):
         assert await world.worker.attempt(Work(await world.claim()), world.instance) is Attempted.INSTANCE_DEAD
+    record = await world.record()
+    assert (record.state, record.lost_attempts) == (InvocationState.QUEUED, 0)
+
+
+async def test_an_instance_that_takes_connections_again_has_not_seen_the_request() -> None:
+    """Its listener was full, or being made anew: nothing has been sent, and nobody is to blame."""
+    world = await World().deploy()
+    await world.put()
+    claim = await world.claim()
+    ping = world.models.ping
+
+    class Flapping(FakeModelServer):
+        async def ping(self, address: str, *, timeout_s: float = 2.0) -> bool:
+            self.closed.clear()
+            return await ping(address)
+
+    world.models.closed.add(ADDRESS)
+    models = Flapping(closed=world.models.closed)
+    worker = Worker(world.queue, world.objects, models, world.records, world.settlement, world.clock)
+    assert await worker.attempt(Work(claim), world.instance) is Attempted.INSTANCE_DEAD
     record = await world.record()
     assert (record.state, record.lost_attempts) == (InvocationState.QUEUED, 0)
 
@@ -475,6 +535,15 @@ async def test_what_the_policy_does_not_want_is_not_tried_again() -> None:
     world.answer(status=400)
     await world.attempt()
     assert await world.state() is InvocationState.FAILED
+
+
+async def test_a_timeout_in_the_middle_of_an_answer_is_a_timeout_to_the_policy() -> None:
+    world = await World().deploy()
+    await world.put(timeout_s=0.1, retry=retrying(statuses=("timeout",)))
+    world.answer(status=200, body=b"half of it", stalls=True)
+    assert await world.attempt() is Attempted.TIMED_OUT
+    assert await world.state() is InvocationState.DELAYED
+    assert not world.objects.staged
 
 
 async def test_a_timeout_is_tried_again_where_the_policy_says_so() -> None:

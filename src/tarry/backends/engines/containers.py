@@ -174,6 +174,7 @@ async def _end_processes(running: Running, grace_s: float) -> None:
         members = await asyncio.to_thread(tree, process.pid, token)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
+            os.killpg(process.pid, signal.SIGCONT)  # whoever is stopped does not hear the other before
         left = await gone(members, grace_s)
         if process.returncode is None:
             left += await asyncio.to_thread(tree, process.pid, token)

@@ -94,10 +94,13 @@ def lacks_capacity(variant: Variant, rows: Sequence[Instance], since_us: int, no
 def waiting_for(deployment: Deployment, variant: DeployedVariant, instances: Sequence[Instance]) -> str | None:
     """What a variant lacks at this moment, for people who wait for it; None where all that is desired is InService."""
     rows = [row for row in instances if row.deployment_id == deployment.id and row.variant_name == variant.variant.name]
-    ready = sum(row.state is InstanceState.IN_SERVICE for row in rows)
-    if ready >= variant.desired_count:
+    ready = [row for row in rows if row.state is InstanceState.IN_SERVICE]
+    silent = sum(row.unanswered_since_us is not None for row in ready)
+    if len(ready) >= variant.desired_count and not silent:
         return None
-    said = f"{ready} of {variant.desired_count} instances are in service"
+    said = f"{len(ready)} of {variant.desired_count} instances are in service"
+    if silent:
+        said = f"{said}, {silent} of them without an answer to GET /ping and therefore without new work"
     if starting := [row for row in rows if row.state in NOT_YET]:
         return f"{said}, {len(starting)} are starting (image and model data, then GET /ping)."
     refused = {row.instance_type for row in rows if row.out_of_capacity}

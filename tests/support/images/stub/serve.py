@@ -12,6 +12,8 @@ Wishes are a JSON object, merged from three places (later wins): the variable ``
     lie: bytes added to Content-Length     chunked: true                       no_length: true: neither length nor chunks
     header_bytes: size of an extra header  close: true: ends the connection afterwards
     meet: port of 127.0.0.1: connects to it and goes on when that connection ends
+    hang: true: from now on nothing is answered any more, GET /ping neither
+    early: true (in the header): answers before it has read the body, and closes
     stamp: true: the answer stands between two copies of a token that no other answer has
 
 Variables: ``STUB_CRASH`` message: print it and exit 3 at start. ``STUB_PING`` ``never`` (no answer) or a status.
@@ -32,6 +34,7 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 FOREVER_S = 3600
+hangs = threading.Event()
 
 
 class Server(ThreadingHTTPServer):
@@ -44,6 +47,8 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self):
+        if hangs.is_set():
+            time.sleep(FOREVER_S)
         if self.path == "/ping":
             wish = os.environ.get("STUB_PING", "200")
             if wish == "never":
@@ -57,13 +62,20 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(b"no such path\n", {"status": 404})
 
     def do_POST(self):
+        from_header = wishes_of(self.headers.get("X-Amzn-SageMaker-Custom-Attributes"))
+        if from_header.get("early"):
+            self.close_connection = True
+            return self.answer(from_header.get("answer", "").encode(), {**from_header, "content_type": "text/plain"})
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        wishes = {**wishes_of(os.environ.get("STUB_DEFAULT")), **from_body(body)}
-        wishes.update(wishes_of(self.headers.get("X-Amzn-SageMaker-Custom-Attributes")))
+        wishes = {**wishes_of(os.environ.get("STUB_DEFAULT")), **from_body(body), **from_header}
         if self.path != "/invocations":
             return self.answer(b"no such path\n", {"status": 404})
         if "meet" in wishes:
             meet(wishes["meet"])
+        if wishes.get("hang"):
+            hangs.set()
+        if hangs.is_set():
+            time.sleep(FOREVER_S)
         time.sleep(wishes.get("sleep", 0))
         if "die" in wishes:
             print("dying as asked", flush=True)

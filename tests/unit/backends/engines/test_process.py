@@ -134,6 +134,15 @@ async def test_stop_kills_what_ignores_it_with_all_its_children(engine: ProcessE
     assert not leader.is_running()
 
 
+async def test_what_is_stopped_hears_the_stop_at_once(engine: ProcessEngine) -> None:
+    """A process in SIGSTOP would hear SIGTERM only after its grace was over, and so never."""
+    await engine.start(spec())
+    [process] = [each for each in psutil.Process().children(recursive=True) if "serve.py" in " ".join(each.cmdline())]
+    process.send_signal(signal.SIGSTOP)
+    await engine.stop("i-1", grace_s=3600)
+    assert not process.is_running()
+
+
 async def test_a_foreign_listener_is_never_taken_for_ours(tmp_path: Path) -> None:
     """Somebody takes the port between our look and the child's bind: the instance comes up on another one."""
     with socket.socket() as probe:

@@ -34,11 +34,10 @@ def _active_variants(described: EndpointDescription) -> list[Mapping[str, Any]] 
     active = described.active
     if active is None:
         return None
-    status = _active_status(described)
     shown: list[Mapping[str, Any]] = [
         given(
             **_variant(described, active, variant),
-            VariantStatus=None if status is None else [_with_message(described, active, variant, status)],
+            VariantStatus=_active_variant_status(described, active, variant),
         )
         for variant in active.variants
     ]
@@ -46,6 +45,18 @@ def _active_variants(described: EndpointDescription) -> list[Mapping[str, Any]] 
     if mixed is not None:  # a rollback that failed: what serves comes from two configurations
         shown += [given(**_variant(described, mixed, variant)) for variant in mixed.variants]
     return shown
+
+
+def _active_variant_status(
+    described: EndpointDescription, active: Deployment, variant: DeployedVariant
+) -> list[Mapping[str, Any]] | None:
+    if (status := _active_status(described)) is not None:
+        return [_with_message(described, active, variant, status)]
+    message = described.waiting_for.get((active.id, variant.variant.name))
+    if described.endpoint.status is not EndpointStatus.IN_SERVICE or message is None:
+        return None
+    # OURS: AWS says nothing while instances of an endpoint that is InService do not answer, or are being replaced.
+    return [{"Status": "Updating", "StatusMessage": message}]
 
 
 def _active_status(described: EndpointDescription) -> Mapping[str, Any] | None:
