@@ -269,6 +269,57 @@ def test_a_request_that_nobody_reads_ends_at_the_timeout(run: Run, reads_head: b
         assert container.gone.wait(WAIT_S)
 
 
+def test_who_reads_when_the_time_is_over_gets_nothing_more(run: Run) -> None:
+    """What is there at once would never meet a timer."""
+    has_head, sent = threading.Event(), threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(OK.replace(b": 2", b": 99999"))
+        has_head.wait(WAIT_S)
+        connection.send(b"x" * 1000)
+        sent.set()
+        connection.wait_gone()
+
+    async def read_late(container: RawContainer) -> None:
+        over = asyncio.Event()
+        request = ModelRequest(headers={}, size=0, chunks=pieces(0))
+        async with HttpModelServer().invoke(container.address, request, timeout_s=SHORT_S) as response:
+            asyncio.get_running_loop().call_later(SHORT_S, over.set)
+            has_head.set()
+            await asyncio.to_thread(sent.wait, WAIT_S)
+            await over.wait()
+            async for chunk in response.chunks:
+                assert chunk == b"ok"  # that came with the head
+
+    with RawContainer(script) as container, pytest.raises(ModelServerTimeout):
+        run(read_late(container))
+
+
+@pytest.mark.parametrize("data", [b"", OK[:-1]], ids=["before the answer", "in the answer"])
+def test_a_request_that_is_given_up_lets_go_of_its_container(run: Run, data: bytes) -> None:
+    """As for a stop, a lost lease, or the end of a drain."""
+    reached = threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.read_head()
+        connection.send(data)
+        reached.set()
+        connection.wait_gone()
+
+    async def give_up(container: RawContainer) -> None:
+        task = asyncio.create_task(ask(container, size=LARGE))
+        await asyncio.to_thread(reached.wait, WAIT_S)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with RawContainer(script) as container:
+        run(give_up(container))
+        assert not _connected_to(container)
+        assert container.gone.wait(WAIT_S)
+
+
 # --------------------------------------------------------------------------------------- before the whole request is there
 
 
@@ -383,7 +434,7 @@ def test_nothing_is_sent_twice(run: Run) -> None:
 @pytest.mark.parametrize("after", [answering, stalling], ids=["closed", "kept open"])
 def test_a_ping_is_healthy_by_its_status_alone(run: Run, data: bytes, healthy: bool, after: Callable[..., Script]) -> None:
     with RawContainer(after(data)) as container:
-        assert run(HttpModelServer().ping(container.address, timeout_s=SHORT_S)) is healthy
+        assert run(HttpModelServer().ping(container.address, timeout_s=WAIT_S if healthy else SHORT_S)) is healthy
         assert not _connected_to(container)
 
 

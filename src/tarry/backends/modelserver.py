@@ -28,7 +28,8 @@ class HttpModelServer:
         try:
             async with exchange(address, HttpRequest(method="GET", path="/ping"), timeout_s=timeout_s) as asked:
                 answer = await asked.head()
-                with suppress(DependencyError):  # its body is read so that nobody finds the connection cut, and means nothing
+                with suppress(DependencyError):  # a body means nothing; its end is waited for, so that no server sees a reset
+                    _size(answer, _named(answer))
                     async for _ in asked.chunks():
                         if answer.body_bytes > _PING_BODY_BYTES_MAX:
                             break
@@ -47,13 +48,17 @@ class HttpModelServer:
         posted = HttpRequest(method="POST", path="/invocations", headers=headers, size=request.size, chunks=request.chunks)
         async with exchange(address, posted, timeout_s=timeout_s) as asked:
             answer = await asked.head()
-            named = dict(reversed(answer.headers))  # the first of a name counts
+            named = _named(answer)
             yield ModelResponse(
                 status=_status(answer),
                 content_type=_content_type(named.get(b"content-type", b"")),
                 size=_size(answer, named),
                 chunks=asked.chunks(),
             )
+
+
+def _named(answer: Answer) -> dict[bytes, bytes]:
+    return dict(reversed(answer.headers))  # the first of a name counts
 
 
 def _status(answer: Answer) -> int:
