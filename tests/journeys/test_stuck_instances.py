@@ -15,7 +15,7 @@ from tests.support.server_process import ServerProcess
 
 BUCKET = "stuck-test"
 WAIT_S = 90
-UNANSWERED_S = 10
+UNANSWERED_S = 15
 SETTINGS = {"TARRY_ENGINE__UNANSWERED_S": str(UNANSWERED_S), "TARRY_ENGINE__STOP_GRACE_S": "300"}
 """The grace is longer than anybody here waits: no test depends on it."""
 NO_ANSWER = "without an answer to GET /ping"
