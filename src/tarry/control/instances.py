@@ -270,7 +270,8 @@ class InstanceKeeper:
             else:
                 missed += 1
             silent_s = self._clock.monotonic() - answered_at
-            if missed and silent_s >= self._limits.unanswered_s:
+            # Not the time alone: this process may have been paused itself.
+            if missed >= SILENT_PINGS and silent_s >= self._limits.unanswered_s:
                 return f"The model server did not answer GET /ping with 200 for {self._limits.unanswered_s:g} s."
             silent = missed > 0 if told_silent else missed >= SILENT_PINGS
             if silent != told_silent and await self._tell(instance.id, silent_s if silent else None):

@@ -172,6 +172,18 @@ async def test_a_missed_ping_now_and_then_is_nothing(given: Given) -> None:
     assert (await given.row()).state is InstanceState.IN_SERVICE
 
 
+async def test_a_pause_of_the_server_is_not_held_against_its_instances(given: Given) -> None:
+    """It looks as if nothing had been answered for long; but hardly anything has been asked."""
+    address = (await given.started()).addresses[0]
+    await given.until(lambda: given.world.clock.sleepers == 1)
+    given.world.models.unhealthy.add(address)
+    given.world.clock.advance(10 * InstanceLimits().unanswered_s)
+    await given.until(lambda: given.world.clock.sleepers == 1)
+    assert (await given.row()).state is InstanceState.IN_SERVICE
+    given.world.models.unhealthy.clear()
+    assert (await _watched(given, 5)).state is InstanceState.IN_SERVICE
+
+
 async def test_the_limits_are_the_servers(given: Given) -> None:
     world = given.world
     limits = InstanceLimits(unanswered_s=4, stop_grace_s=0.5)
