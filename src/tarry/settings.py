@@ -79,6 +79,10 @@ class EngineSettings(_Group):
     """Between SIGTERM and SIGKILL."""
     unanswered_s: Annotated[float, Field(gt=0)] = 180.0
     """How long an instance may leave GET /ping unanswered before it is ended and another takes its place."""
+    sandbox: Annotated[str, Field(pattern=r"^(auto|bubblewrap|none)$")] = "auto"
+    """``bubblewrap``: instances run in it, and the server does not start without; ``auto``: where it can be used; ``none``."""
+    user: str | None = None
+    """Whom instances become in the sandbox of a server that is run by root; left out: root without its privileges."""
     capacity: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     """How many instances may run at once, by patterns of instance types (``"ml.g5.*" = 1``); the first that matches counts. What
     none matches has no limit."""

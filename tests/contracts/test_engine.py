@@ -4,18 +4,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.support.engines import pipeline, process_engine, spec
+from tests.support.engines import SANDBOXES, pipeline, process_engine, sandbox_of, spec
 
 from tarry.ports import Engine
 from tarry.testing.engine import FakeEngine
 
 
-@pytest.fixture(params=["fake", "process"])
+@pytest.fixture(params=["fake", *SANDBOXES])
 async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
     if request.param == "fake":
         yield FakeEngine()
         return
-    process = process_engine(tmp_path)
+    process = process_engine(tmp_path, sandbox=await sandbox_of(request.param, tmp_path))
     await process.open()
     yield process
     await process.close(grace_s=1)

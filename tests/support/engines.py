@@ -1,19 +1,67 @@
 """A process engine on a temporary directory, with the stub image."""
 
+import asyncio
+import contextlib
+import json
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import psutil
+import pytest
 from tests.support.model_objects import ModelObjects
 
 from tarry.backends.engines.addresses import PortRange
+from tarry.backends.engines.homes import Sandbox
 from tarry.backends.engines.process import ProcessEngine
+from tarry.backends.engines.processes import carriers
+from tarry.backends.engines.sandbox import NoSandbox, choose_sandbox
 from tarry.backends.images import ImageCatalogue
 from tarry.backends.model_data import ModelData
 from tarry.core.catalog import ModelDataSource
+from tarry.core.errors import InvalidRequest
 from tarry.ports import ContainerSpec, InstanceSpec
 
+SANDBOXES = ("plain", "bubblewrap")
 STUB_IMAGE = Path(__file__).parent / "images" / "stub"
+
+
+async def sandbox_of(name: str, directory: Path) -> Sandbox:
+    """The sandbox of this name for a server whose data directory this is; the test is skipped where it cannot be had."""
+    if name == "plain":
+        return NoSandbox()
+    try:
+        return await choose_sandbox("bubblewrap", None, directory)
+    except InvalidRequest as error:
+        pytest.skip(f"NOT TESTED HERE: {error}")
+
+
+def process_of(directory: Path, pid: int) -> psutil.Process:
+    """The process of an instance that knows itself by this number; in a sandbox the machine knows it by another."""
+    token = (directory / "engine-token").read_text().strip()
+    for process in carriers(token):
+        with contextlib.suppress(psutil.Error, OSError):
+            if _own_pid(process.pid) == pid and process.name() != "bwrap":
+                return process
+    raise AssertionError(f"no process of {directory} has the number {pid}")
+
+
+def _own_pid(pid: int) -> int:
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("NSpid:")]
+    return int(line.split()[-1])
+
+
+async def seen_by(address: str, code: str) -> Any:
+    """The variable ``seen`` after the instance has run the code."""
+
+    def ask() -> Any:
+        body = json.dumps({"stub": {"run": code}}).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{address}/invocations", body), timeout=20) as response:
+            return json.load(response)
+
+    return await asyncio.to_thread(ask)
 
 
 def process_engine(
@@ -21,13 +69,15 @@ def process_engine(
     objects: ModelObjects | None = None,
     ports: PortRange | None = None,
     capacity: Mapping[str, int] | None = None,
+    sandbox: Sandbox | None = None,
 ) -> ProcessEngine:
-    """An engine that has not been opened yet."""
+    """An engine that has not been opened yet; without a sandbox if none is given."""
     return ProcessEngine(
         directory,
         images=ImageCatalogue([STUB_IMAGE], directory / "environments"),
         model_data=ModelData(objects or ModelObjects(), directory / "models"),
         ports=ports or PortRange(20000, 29999),
+        sandbox=sandbox or NoSandbox(),
         region="eu-central-1",
         capacity=capacity,
     )

@@ -24,7 +24,7 @@ from typing import cast
 
 import structlog
 
-from tarry.backends.engines.processes import LAUNCHER
+from tarry.backends.engines.launching import Program, launch
 from tarry.backends.trees import discard_tree
 from tarry.core.errors import ImageBroken
 from tarry.files import sync
@@ -116,11 +116,9 @@ class _Build:
             await self._run([str(python), "-I", "-c", statement])
 
     async def _run(self, command: Sequence[str]) -> None:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *command,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            env=_builder_environment(os.environ), pass_fds=(self.lock,), limit=_LINE_BYTES_MAX,
-        )  # fmt: skip
+        builder = Program(command=command, environment=_builder_environment(os.environ))
+        pipe, same = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
+        process = await launch(builder, marks={}, keep=(self.lock,), stdout=pipe, stderr=same, limit=_LINE_BYTES_MAX)
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
         try:
             async for line in _lines(cast("asyncio.StreamReader", process.stdout)):

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tarry.backends.environments import Environments, Progress
+from tarry.backends.interpreters import interpreter_paths
 from tarry.core.errors import ImageBroken, ImageNotFound, InvalidRequest
 
 BUILT_IN = Path(__file__).parents[1] / "serving"
@@ -103,11 +104,15 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedImage:
-    """Everything that is needed to start an image's server: its command line, PATH and variables."""
+    """Everything that is needed to start an image's server: its command line, PATH and variables.
+
+    ``needed`` are the files and directories that it cannot do without, wherever they lie.
+    """
 
     command: tuple[str, ...]
     path: str
     environment: Mapping[str, str]
+    needed: tuple[Path, ...] = ()
 
 
 class ImageCatalogue:
@@ -140,13 +145,14 @@ class ImageCatalogue:
         image, parsed = self.find(reference)
         if missing := [program for program in image.programs if shutil.which(program, path=SYSTEM_PATH) is None]:
             raise ImageBroken(f'Image "{parsed.repository}" needs {", ".join(missing)} in {SYSTEM_PATH}: install it.')
-        python, path = sys.executable, SYSTEM_PATH
+        python, path = Path(sys.executable), SYSTEM_PATH
         if image.requirements is not None:
             environment = await self._environments.provide(parsed.repository, image.requirements, image.checks)
-            python, path = str(environment.python), f"{environment.programs}{os.pathsep}{SYSTEM_PATH}"
-        facts = {"{python}": python, "{image}": str(image.directory), "{tag}": parsed.tag}
+            python, path = environment.python, f"{environment.programs}{os.pathsep}{SYSTEM_PATH}"
+        facts = {"{python}": str(python), "{image}": str(image.directory), "{tag}": parsed.tag}
         command = tuple(_fill(word, facts) for word in image.command)
-        return PreparedImage(command=command, path=path, environment=image.environment)
+        needed = (image.directory, *interpreter_paths(python))
+        return PreparedImage(command=command, path=path, environment=image.environment, needed=needed)
 
 
 def _fill(word: str, facts: Mapping[str, str]) -> str:

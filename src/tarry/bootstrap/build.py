@@ -31,6 +31,7 @@ from tarry.backends.database.store import SqlStore
 from tarry.backends.database.transactions import Database
 from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.process import ProcessEngine
+from tarry.backends.engines.sandbox import choose_sandbox
 from tarry.backends.images import ImageCatalogue
 from tarry.backends.metrics import ProcessMetrics
 from tarry.backends.model_data import ModelData
@@ -244,8 +245,10 @@ async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
     settings, root = ground.settings, ground.directory.root
     models = HttpModelServer()
     images = ImageCatalogue(settings.images.directories, settings.environments_dir or root / "environments", _progress)
+    secrets = () if settings.server.tls_key is None else (settings.server.tls_key,)
     engine = ProcessEngine(
         root,
+        sandbox=await choose_sandbox(settings.engine.sandbox, settings.engine.user, root, secrets),
         images=images,
         model_data=ModelData(cloud.objects, root / "models"),
         ports=PortRange(*settings.engine.ports),

@@ -4,25 +4,17 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
 from tarry.backends.engines.addresses import PortRange
+from tarry.backends.engines.homes import Home, Sandbox
+from tarry.backends.engines.launching import Program, launch
 from tarry.backends.engines.logs import InstanceLogs
-from tarry.backends.engines.processes import (
-    LAUNCHER,
-    TOKEN_VARIABLE,
-    end_carriers,
-    gone,
-    listener_is_ours,
-    send,
-    tree,
-)
+from tarry.backends.engines.processes import TOKEN_VARIABLE, end_carriers, gone, listener_is_ours, send, tree
 from tarry.backends.images import PreparedImage
 from tarry.core.errors import InstanceStartError
 from tarry.core.instance import ping_failure
@@ -34,6 +26,8 @@ _PORT_TRIES = 5
 _LISTEN_POLL_FIRST_S, _LISTEN_POLL_MAX_S = 0.02, 0.25
 _KILLED_WITHIN_S = 5.0
 _BLAME_LINES = 20
+_SIGNALLED = 128
+"""A shell's, and a sandbox's, exit code for a child that was ended by a signal is this and the signal's number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +37,7 @@ class Place:
     instance: InstanceSpec
     container: ContainerSpec
     image: PreparedImage
-    home: Path
+    home: Home
     token: str
 
 
@@ -61,13 +55,20 @@ class Running:
         """The base URL of its server."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative: ended by that signal, whether the first process is its own or that of a sandbox."""
+        code = self.process.returncode
+        return _SIGNALLED - code if code is not None and _SIGNALLED < code <= _SIGNALLED + signal.SIGRTMAX else code
+
 
 class Containers:
     """Starts and ends containers."""
 
-    def __init__(self, ports: PortRange, logs: InstanceLogs, region: str) -> None:
+    def __init__(self, ports: PortRange, logs: InstanceLogs, sandbox: Sandbox, region: str) -> None:
         self._ports = ports
         self._logs = logs
+        self._sandbox = sandbox
         self._region = region
 
     async def start(self, place: Place) -> Running:
@@ -106,12 +107,15 @@ class Containers:
         if bad := [name for name, value in variables.items() if "\0" in name + value or "=" in name or not name]:
             raise InstanceStartError(f"The variable {bad[0]!r} of the model's Environment cannot be handed to a process.")
         spec = place.instance
+        environment = self._environment(place, port)
+        program = Program(command=place.image.command, environment=environment, user=self._sandbox.user)
+        wrapped = await asyncio.to_thread(self._sandbox.wrapped, place.home)
+        marks = {TOKEN_VARIABLE: place.token}
         output = self._logs.open(spec.endpoint_name, spec.variant_name, spec.instance_id, place.container.hostname)
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *place.image.command,
-                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
-                cwd=place.home / "home", env=self._environment(place, port), start_new_session=True,
+            process = await launch(
+                program, marks=marks, wrapped=wrapped, stdout=output, stderr=output, cwd=place.home.root / "home",
+                start_new_session=True,
             )  # fmt: skip
         finally:
             os.close(output)
@@ -120,16 +124,17 @@ class Containers:
 
     def _environment(self, place: Place, port: int) -> Mapping[str, str]:
         """The child's variables, built from nothing: nothing of the server's own leaks, and the platform's come last."""
+        view = self._sandbox.view(place.home)
         return {
             "PATH": place.image.path,
-            "HOME": str(place.home / "home"),
-            "TMPDIR": str(place.home / "tmp"),
+            "HOME": str(view.home),
+            "TMPDIR": str(view.tmp),
             "LANG": "C.UTF-8",
             **place.image.environment,
             **place.container.environment,
             "AWS_REGION": self._region,
             "AWS_DEFAULT_REGION": self._region,
-            "SAGEMAKER_BASE_DIR": str(place.home / "opt/ml"),  # OURS: stands in for /opt/ml, which processes would share
+            "SAGEMAKER_BASE_DIR": str(view.base),  # OURS: without a sandbox it stands in for /opt/ml, which processes would share
             "SAGEMAKER_BIND_TO_PORT": str(port),
             TOKEN_VARIABLE: place.token,
         }

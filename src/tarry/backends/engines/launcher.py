@@ -4,32 +4,64 @@ This plain file (no import of tarry) is run with ``-I -S`` in front of every chi
 its parent dies, makes sure that the parent has not died already, and then becomes the child's program by exec, which keeps the
 request. Grandchildren are not covered: the engine finds them by their token when it starts.
 
-Arguments: the parent's process id, then the program and its arguments.
+What to become is read from a file descriptor: the program's variables (``LD_PRELOAD`` among them) must not have a say in this
+process, which a sandbox has not closed in yet, and its secrets must not stand in a command line that everybody may read.
+
+Arguments: the parent's process id (0: any), and the descriptor. Behind it, in JSON: ``command`` (the program and its arguments),
+``environment``, ``user`` (null, or uid, gid and groups to become) and ``ignored`` (numbers of signals that the program ignores).
 """
 
 import ctypes
+import json
 import os
 import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
 CANNOT_EXEC = 127
+UMASK = 0o022  # what images expect; the server's own may keep a model server that is another user from its files
 
 
 def main(argv: list[str]) -> int:
     """Bind this process to its parent's life and become the program; returns only if that is impossible."""
-    parent, program = int(argv[1]), argv[2:]
+    parent = int(argv[1])
+    with open(int(argv[2]), "rb") as handed_over:  # noqa: PTH123 - a descriptor
+        wanted = json.load(handed_over)
+    try:
+        if wanted["user"] is not None:
+            _become(**wanted["user"])  # first: the kernel forgets the wish below with a change of the user
+        _die_with(parent)
+        return _execute(wanted["command"], wanted["environment"], wanted["ignored"])
+    except OSError as error:
+        return _refuse(f"{error.filename or 'the system'}: {error.strerror}")
+
+
+def _become(uid: int, gid: int, groups: list[int]) -> None:
+    os.setgroups(groups)
+    os.setgid(gid)
+    os.setuid(uid)
+
+
+def _die_with(parent: int) -> None:
+    if not parent:
+        return
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-        return _refuse(f"prctl: {os.strerror(ctypes.get_errno())}")
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "prctl")
     if os.getppid() != parent:  # it died before the line above: nobody is left to tell us
-        return _refuse("the server has ended")
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec would hand that on
-        signal.signal(number, signal.SIG_DFL)
+        raise OSError(0, "has ended", "the server")
+
+
+def _execute(command: list[str], environment: dict[str, str], ignored: list[int]) -> int:
+    os.umask(UMASK)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores the first two, what stands before us the third: exec hands that on
+    for ignore in ignored:
+        signal.signal(ignore, signal.SIG_IGN)
     try:
-        os.execve(program[0], program, os.environ)  # noqa: S606 - becoming the child is the purpose
+        os.execvpe(command[0], command, environment)  # noqa: S606 - becoming the child is the purpose
     except OSError as error:
-        return _refuse(f"{program[0]}: {error.strerror}")
+        raise OSError(error.errno, error.strerror, command[0]) from None
 
 
 def _refuse(reason: str) -> int:

@@ -1,9 +1,10 @@
 """Model servers as plain processes of this machine: nothing to install, gone when the server is gone.
 
 Each instance has a directory of its own (home, temporary files, ``opt/ml`` with its model), an environment built from nothing, a
-port, a log file and a session of processes. Three things keep it from outliving its server: the kernel kills the first process
-when the server dies, the engine ends the whole tree when that process ends, and a token in the environment, which names
-this data directory, lets the next start find what still survived. Nothing without that token is ever touched.
+port, a log file, a session of processes and, where there is bubblewrap, a sandbox. Three things keep it from outliving its
+server: the kernel kills the first process when the server dies, the engine ends the whole tree when that process ends, and a
+token in the environment, which names this data directory, lets the next start find what still survived. Nothing without that
+token is ever touched.
 """
 
 import asyncio
@@ -18,8 +19,10 @@ import structlog
 
 from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.containers import Containers, Place, Running
+from tarry.backends.engines.homes import Home, Sandbox
 from tarry.backends.engines.logs import InstanceLogs
 from tarry.backends.engines.processes import end_carriers
+from tarry.backends.engines.sandbox import NoSandbox
 from tarry.backends.images import ImageCatalogue
 from tarry.backends.model_data import ModelData
 from tarry.backends.trees import discard_tree
@@ -29,11 +32,13 @@ from tarry.ports import ContainerSpec, EngineStatus, InstanceSpec
 
 log = structlog.get_logger(__name__)
 
+ADDITIONAL = "additional-model-data-sources"
+
 
 class ProcessEngine:
     """ports.Engine on processes. ``start`` before use, ``close`` at the end; both belong to the server's main thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it connects parts
         self,
         directory: Path,
         *,
@@ -41,6 +46,7 @@ class ProcessEngine:
         model_data: ModelData,
         ports: PortRange,
         region: str,
+        sandbox: Sandbox | None = None,
         capacity: Mapping[str, int] | None = None,
     ) -> None:
         """``directory`` is the server's data directory: ``instances/``, ``logs/`` and ``engine-token`` are kept in it."""
@@ -50,7 +56,8 @@ class ProcessEngine:
         self._capacity = capacity or {}
         self._types: dict[str, str] = {}  # of all instances that take room, by id
         self._logs = InstanceLogs(directory)
-        self._containers = Containers(ports, self._logs, region)
+        self._sandbox = sandbox or NoSandbox()
+        self._containers = Containers(ports, self._logs, self._sandbox, region)
         self._token = ""
         self._starting: dict[str, asyncio.Task[tuple[str, ...]]] = {}
         self._running: dict[str, tuple[Running, ...]] = {}
@@ -152,11 +159,12 @@ class ProcessEngine:
             instance=spec,
             container=container,
             image=image,
-            home=home / str(index),
+            home=Home(root=home / str(index), needed=image.needed, sealed=_model_directories(container)),
             token=f"{self._token}/{spec.instance_id}/{index}/",
         )
-        _make_home(place.home)
-        await self._lay_out(container, place.home / "opt/ml", spec.model_data_timeout_s)
+        await asyncio.to_thread(self._sandbox.make, place.home)
+        await self._lay_out(container, place.home.base, spec.model_data_timeout_s)
+        await asyncio.to_thread(self._sandbox.hand_over, place.home)
         return place
 
     def _take_room(self, spec: InstanceSpec) -> None:
@@ -180,7 +188,7 @@ class ProcessEngine:
         deadline = time.monotonic() + timeout_s
         await self._model_data.lay_out(container.model_data, base / "model", timeout_s=timeout_s)
         for channel, source in container.additional_model_data.items():
-            place = base / "additional-model-data-sources" / channel
+            place = base / ADDITIONAL / channel
             await self._model_data.lay_out(source, place, timeout_s=max(deadline - time.monotonic(), 0.0))
 
     async def _forget(self, instance_id: str) -> None:
@@ -201,13 +209,13 @@ def _addresses(running: Sequence[Running]) -> tuple[str, ...]:
 
 def _exit_code(running: Sequence[Running]) -> int | None:
     """None while all containers run."""
-    ended = [one.process.returncode for one in running if one.process.returncode is not None]
+    ended = [one.exit_code for one in running if one.exit_code is not None]
     return ended[0] if ended else None
 
 
 def _ended(running: Sequence[Running]) -> int | None:
     """Which container has ended, the first of them."""
-    return next((index for index, one in enumerate(running) if one.process.returncode is not None), None)
+    return next((index for index, one in enumerate(running) if one.exit_code is not None), None)
 
 
 def _is_cancelled() -> bool:
@@ -216,9 +224,13 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _make_home(home: Path) -> None:
-    for part in ("home", "tmp", "opt/ml"):
-        (home / part).mkdir(parents=True)
+def _model_directories(container: ContainerSpec) -> tuple[str, ...]:
+    """Those that are filled from S3.
+
+    AWS: an endpoint's model directory is read-only (autogluon/autogluon#3064, aws/sagemaker-python-sdk#5698).
+    """
+    names = ("model" if container.model_data is not None else None, ADDITIONAL if container.additional_model_data else None)
+    return tuple(name for name in names if name is not None)
 
 
 def _read_or_make_token(file: Path) -> str:

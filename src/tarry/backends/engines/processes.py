@@ -11,12 +11,10 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 import psutil
 
 TOKEN_VARIABLE = "_TARRY_INSTANCE"  # noqa: S105 - the name of a variable
-LAUNCHER = Path(__file__).with_name("launcher.py")
 _POLL_S = 0.02
 
 

@@ -15,9 +15,11 @@ Wishes are a JSON object, merged from three places (later wins): the variable ``
     hang: true: from now on nothing is answered any more, GET /ping neither
     early: true (in the header): answers before it has read the body, and closes
     stamp: true: the answer stands between two copies of a token that no other answer has
+    run: Python code: it is run, and the answer is its variable ``seen`` as JSON
 
 Variables: ``STUB_CRASH`` message: print it and exit 3 at start. ``STUB_PING`` ``never`` (no answer) or a status.
 ``STUB_LISTEN_AFTER_S`` seconds. ``STUB_IGNORE_TERM=1``. ``STUB_CHILD=1``: a child in a session of its own; its id is in the log.
+``STUB_ON_TERM`` port: at SIGTERM it ``meet``s there, says "ended politely" and exits 0.
 Other paths: GET /environment: the process environment as JSON. GET /files: {path: text} below the model directory.
 """
 
@@ -83,6 +85,10 @@ class Handler(BaseHTTPRequestHandler):
         wishes.setdefault("content_type", self.headers.get("Content-Type", "application/octet-stream"))
         if "answer" in wishes:
             body = wishes["answer"].encode()
+        if "run" in wishes:
+            variables = {}
+            exec(wishes["run"], variables)
+            body = json.dumps(variables["seen"]).encode()
         if wishes.get("files"):
             body = files_below(os.environ["SAGEMAKER_BASE_DIR"])
         body += wishes.get("append", "").encode()
@@ -146,6 +152,12 @@ def meet(port):
         pass  # nobody waits there, or the one who waited has gone
 
 
+def end_politely(number, frame):
+    meet(int(os.environ["STUB_ON_TERM"]))
+    print("ended politely", flush=True)
+    os._exit(0)
+
+
 def files_below(directory):
     root = pathlib.Path(directory)
     files = {str(file.relative_to(root)): file.read_text() for file in sorted(root.rglob("*")) if file.is_file()}
@@ -175,6 +187,8 @@ def main():
         sys.exit(3)
     if os.environ.get("STUB_IGNORE_TERM"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if "STUB_ON_TERM" in os.environ:
+        signal.signal(signal.SIGTERM, end_politely)
     if os.environ.get("STUB_CHILD"):
         child = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({FOREVER_S})"], start_new_session=True)
         print(f"child {child.pid}", flush=True)

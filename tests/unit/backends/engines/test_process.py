@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.support.engines import pipeline, process_engine, spec
+from tests.support.engines import SANDBOXES, pipeline, process_engine, process_of, sandbox_of, seen_by, spec
 from tests.support.model_objects import ModelObjects, archive_of
 
 from tarry.backends.engines.addresses import PortRange
+from tarry.backends.engines.homes import Home, Sandbox
 from tarry.backends.engines.process import ProcessEngine
 from tarry.backends.engines.processes import TOKEN_VARIABLE, carriers
 from tarry.core.errors import ImageNotFound, InstanceStartError, InsufficientCapacity, InvalidRequest, ModelDataError
@@ -28,9 +29,14 @@ def objects() -> ModelObjects:
     return ModelObjects({MODEL: archive_of({"weights.txt": b"42", "code/run.py": b"pass"})})
 
 
+@pytest.fixture(params=SANDBOXES)
+async def sandbox(request: pytest.FixtureRequest, tmp_path: Path) -> Sandbox:
+    return await sandbox_of(request.param, tmp_path)
+
+
 @pytest.fixture
-async def engine(tmp_path: Path, objects: ModelObjects) -> AsyncIterator[ProcessEngine]:
-    engine = process_engine(tmp_path, objects)
+async def engine(tmp_path: Path, objects: ModelObjects, sandbox: Sandbox) -> AsyncIterator[ProcessEngine]:
+    engine = process_engine(tmp_path, objects, sandbox=sandbox)
     await engine.open()
     yield engine
     await engine.close(grace_s=1)
@@ -64,7 +70,7 @@ async def ended(engine: ProcessEngine) -> int:
 
 
 async def test_the_environment_is_built_from_nothing(
-    engine: ProcessEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: ProcessEngine, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the server's own")
     monkeypatch.setenv("TARRY_SERVER__PORT", "1")
@@ -75,13 +81,15 @@ async def test_the_environment_is_built_from_nothing(
     environment = await get_json(f"{address}/environment")
     assert environment.pop(TOKEN_VARIABLE).endswith("/i-1/0/")
     assert environment.pop("PATH")
+    view = sandbox.view(Home(root=tmp_path / "instances/i-1/0"))
+    assert environment.pop("PWD", str(view.home)) == str(view.home)
     assert environment == {
-        "HOME": f"{tmp_path}/instances/i-1/0/home",
-        "TMPDIR": f"{tmp_path}/instances/i-1/0/tmp",
+        "HOME": str(view.home),
+        "TMPDIR": str(view.tmp),
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",
         "SAGEMAKER_PROGRAM": "run.py",
-        "SAGEMAKER_BASE_DIR": f"{tmp_path}/instances/i-1/0/opt/ml",
+        "SAGEMAKER_BASE_DIR": str(view.base),
         "SAGEMAKER_BIND_TO_PORT": address.rpartition(":")[2],
         "AWS_REGION": "eu-central-1",
         "AWS_DEFAULT_REGION": "eu-central-1",
@@ -114,20 +122,20 @@ async def test_a_crash_at_start_is_seen_with_its_last_words(engine: ProcessEngin
     assert (await engine.log_tail("i-1", 10))[-1] == "no such weights"
 
 
-async def test_a_death_is_observed_and_its_children_end_too(engine: ProcessEngine) -> None:
+async def test_a_death_is_observed_and_its_children_end_too(engine: ProcessEngine, tmp_path: Path) -> None:
     await engine.start(spec(STUB_CHILD="1"))
     [line] = [line for line in await engine.log_tail("i-1", 10) if line.startswith("child ")]
-    child = psutil.Process(int(line.split()[1]))
+    child = process_of(tmp_path, int(line.split()[1]))
     assert child.ppid() != os.getpid()
     os.kill(child.ppid(), signal.SIGKILL)
     assert await ended(engine) == -signal.SIGKILL
     await until(lambda: has_ended(child))
 
 
-async def test_stop_kills_what_ignores_it_with_all_its_children(engine: ProcessEngine) -> None:
+async def test_stop_kills_what_ignores_it_with_all_its_children(engine: ProcessEngine, tmp_path: Path) -> None:
     await engine.start(spec(STUB_CHILD="1", STUB_IGNORE_TERM="1"))
     [line] = [line for line in await engine.log_tail("i-1", 10) if line.startswith("child ")]
-    child = psutil.Process(int(line.split()[1]))
+    child = process_of(tmp_path, int(line.split()[1]))
     leader = psutil.Process(child.ppid())
     await engine.stop("i-1", grace_s=0.2)
     assert has_ended(child)
@@ -143,12 +151,35 @@ async def test_what_is_stopped_hears_the_stop_at_once(engine: ProcessEngine) -> 
     assert not process.is_running()
 
 
-async def test_a_foreign_listener_is_never_taken_for_ours(tmp_path: Path) -> None:
+async def test_sigterm_reaches_the_model_server_itself(engine: ProcessEngine) -> None:
+    """And it has its time to end: nothing around it ends before it."""
+    met: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    server = await asyncio.start_server(lambda _, writer: met.put_nowait(writer), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    await engine.start(spec(STUB_ON_TERM=str(port)))
+    stopping = asyncio.create_task(engine.stop("i-1", grace_s=20))
+    async with asyncio.timeout(20):
+        writer = await met.get()
+    assert [status.exit_code for status in await engine.observe()] == [None]
+    writer.close()
+    await stopping
+    server.close()
+    assert (await engine.log_tail("i-1", 5))[-1] == "ended politely"
+
+
+async def test_the_models_variables_have_no_say_before_its_program(engine: ProcessEngine) -> None:
+    """Each program that LD_PRELOAD reaches says that it cannot be followed: only the model server's own does."""
+    await engine.start(spec(LD_PRELOAD="/nowhere/evil.so"))
+    told = [line for line in await engine.log_tail("i-1", 20) if "/nowhere/evil.so" in line]
+    assert len(told) == 1
+
+
+async def test_a_foreign_listener_is_never_taken_for_ours(tmp_path: Path, sandbox: Sandbox) -> None:
     """Somebody takes the port between our look and the child's bind: the instance comes up on another one."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         first = probe.getsockname()[1]
-    engine = process_engine(tmp_path, ports=_Ports([first, None]))
+    engine = process_engine(tmp_path, ports=_Ports([first, None]), sandbox=sandbox)
     await engine.open()
     with socket.create_server(("127.0.0.1", first)):
         [address] = await engine.start(spec())
@@ -180,7 +211,7 @@ async def test_cancelling_a_start_leaves_nothing_behind(engine: ProcessEngine, t
     starting = asyncio.create_task(engine.start(spec(STUB_LISTEN_AFTER_S="60", STUB_CHILD="1")))
     log = tmp_path / "logs/my-endpoint/AllTraffic/i-1.log"
     await until(lambda: log.exists() and "child" in log.read_text())
-    child = psutil.Process(int(log.read_text().split()[1]))
+    child = process_of(tmp_path, int(log.read_text().split()[1]))
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
@@ -216,10 +247,14 @@ async def test_a_nul_in_the_environment_is_refused(engine: ProcessEngine) -> Non
         await engine.start(spec(BAD="a\0b"))
 
 
-async def test_a_killed_server_takes_its_instances_along(tmp_path: Path) -> None:
-    """The instance dies with its server; its child, in a session of its own, is ended by the next server of the directory."""
+@pytest.mark.parametrize("name", SANDBOXES)
+async def test_a_killed_server_takes_its_instances_along(tmp_path: Path, name: str) -> None:
+    """The instance dies with its server. Its child, in a session of its own, dies with the sandbox; without one it is ended by
+    the next server of the directory."""
+    await sandbox_of(name, tmp_path)
     helper = Path(__file__).parents[3] / "support/engine_process.py"
-    server = await asyncio.create_subprocess_exec(sys.executable, str(helper), str(tmp_path), stdout=asyncio.subprocess.PIPE)
+    command = (sys.executable, str(helper), str(tmp_path), name)
+    server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     bystander = await asyncio.create_subprocess_exec(
         sys.executable, "-c", "import time; time.sleep(600)", env={TOKEN_VARIABLE: "another-directory/i-1"}
     )
@@ -227,12 +262,15 @@ async def test_a_killed_server_takes_its_instances_along(tmp_path: Path) -> None
         assert server.stdout is not None
         while not (line := await server.stdout.readline()).startswith(b"child "):
             assert line, "the helper ended"
-        child = psutil.Process(int(line.split()[1]))
+        child = process_of(tmp_path, int(line.split()[1]))
         leader = psutil.Process(child.ppid())
         server.kill()
         await server.wait()
         await until(lambda: has_ended(leader))
-        assert not has_ended(child)
+        if name == "bubblewrap":
+            await until(lambda: has_ended(child))
+        else:
+            assert not has_ended(child)
         await process_engine(tmp_path).open()
         assert has_ended(child)
         assert not (tmp_path / "instances").exists()
@@ -284,9 +322,11 @@ def processes_of(directory: Path) -> list[psutil.Process]:
 async def test_containers_of_a_pipeline_have_homes_ports_and_logs_of_their_own(engine: ProcessEngine) -> None:
     first, second = await engine.start(pipeline(2, NAME="second"))
     one, two = await get_json(f"{first}/environment"), await get_json(f"{second}/environment")
-    for name in ("HOME", "TMPDIR", "SAGEMAKER_BASE_DIR", "SAGEMAKER_BIND_TO_PORT"):
-        assert one[name] != two[name]
-    assert two["NAME"] == "second"
+    assert one["SAGEMAKER_BIND_TO_PORT"] != two["SAGEMAKER_BIND_TO_PORT"]
+    assert (one.get("NAME"), two["NAME"]) == (None, "second")
+    for name in ("HOME", "TMPDIR", "SAGEMAKER_BASE_DIR"):
+        await seen_by(first, f"import os; seen = open(os.environ[{name!r}] + '/mine', 'w').close()")
+        assert not await seen_by(second, f"import os; seen = os.path.exists(os.environ[{name!r}] + '/mine')")
     told = await engine.log_tail("i-1", 10)
     assert {line.split(":")[0] for line in told} == {"container-1", "container-2"}
 
