@@ -70,11 +70,12 @@ def process_engine(
     ports: PortRange | None = None,
     capacity: Mapping[str, int] | None = None,
     sandbox: Sandbox | None = None,
+    image: Path = STUB_IMAGE,
 ) -> ProcessEngine:
     """An engine that has not been opened yet; without a sandbox if none is given."""
     return ProcessEngine(
         directory,
-        images=ImageCatalogue([STUB_IMAGE], directory / "environments"),
+        images=ImageCatalogue([image], directory / "environments"),
         model_data=ModelData(objects or ModelObjects(), directory / "models"),
         ports=ports or PortRange(20000, 29999),
         sandbox=sandbox or NoSandbox(),

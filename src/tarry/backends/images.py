@@ -11,7 +11,12 @@ first. The registry host (account and region) of a reference is ignored: reposit
     requirements = "requirements.txt"            # hashed lock; left out: the server's own interpreter
     checks = ["import xgboost"]                  # Python that must run in the new environment
     programs = ["java"]                          # must be on the PATH
+    ports = ["metrics"]                          # names of ports that it needs besides SAGEMAKER_BIND_TO_PORT
     [environment]                                # variables below the model's own, like ENV of a Dockerfile
+    TS_METRICS_ADDRESS = "http://127.0.0.1:{port.metrics}"
+
+Words of the command and values of the environment may hold {python}, {image} (the directory), {tag}, {port} (which is
+SAGEMAKER_BIND_TO_PORT) and {port.NAME}. All instances share the machine's ports: a server may listen on these alone.
 """
 
 import os
@@ -20,7 +25,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self
@@ -36,7 +41,9 @@ _REFERENCE = re.compile(
     r"^(?:(?P<registry>[A-Za-z0-9][A-Za-z0-9-]*(?:[.:][A-Za-z0-9.:-]*)|localhost)/)?(?P<repository>[a-z0-9][a-z0-9._/-]*)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?P<digest>@sha256:[0-9a-f]{64})?$"
 )
-_LISTS = {"repositories": True, "tags": True, "command": True, "checks": False, "programs": False}
+_LISTS = {"repositories": True, "tags": True, "command": True, "checks": False, "programs": False, "ports": False}
+_PORT = re.compile(r"\{port(?:\.([^{}]*))?\}")
+_PORTS_MAX = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +81,7 @@ class Image:
     requirements: Path | None
     checks: tuple[str, ...]
     programs: tuple[str, ...]
+    ports: tuple[str, ...]
     environment: Mapping[str, str]
 
     @classmethod
@@ -106,13 +114,25 @@ class Image:
 class PreparedImage:
     """Everything that is needed to start an image's server: its command line, PATH and variables.
 
-    ``needed`` are the files and directories that it cannot do without, wherever they lie.
+    ``needed`` are the files and directories that it cannot do without, wherever they lie; ``ports`` the names of those that it
+    listens on, the first of them without a name.
     """
 
     command: tuple[str, ...]
     path: str
     environment: Mapping[str, str]
     needed: tuple[Path, ...] = ()
+    ports: tuple[str, ...] = ("",)
+
+    def on(self, ports: Sequence[int]) -> Self:
+        """The same with numbers in place of ``{port}`` and ``{port.NAME}``; there are as many as it has ``ports``."""
+        numbers = dict(zip(self.ports, ports, strict=True))
+
+        def filled(text: str) -> str:
+            return _PORT.sub(lambda match: str(numbers[match[1] or ""]), text)
+
+        environment = {name: filled(value) for name, value in self.environment.items()}
+        return replace(self, command=tuple(map(filled, self.command)), environment=environment)
 
 
 class ImageCatalogue:
@@ -150,9 +170,13 @@ class ImageCatalogue:
             environment = await self._environments.provide(parsed.repository, image.requirements, image.checks)
             python, path = environment.python, f"{environment.programs}{os.pathsep}{SYSTEM_PATH}"
         facts = {"{python}": str(python), "{image}": str(image.directory), "{tag}": parsed.tag}
-        command = tuple(_fill(word, facts) for word in image.command)
-        needed = (image.directory, *interpreter_paths(python))
-        return PreparedImage(command=command, path=path, environment=image.environment, needed=needed)
+        return PreparedImage(
+            command=tuple(_fill(word, facts) for word in image.command),
+            path=path,
+            environment={name: _fill(value, facts) for name, value in image.environment.items()},
+            needed=(image.directory, *interpreter_paths(python)),
+            ports=("", *image.ports),
+        )
 
 
 def _fill(word: str, facts: Mapping[str, str]) -> str:
@@ -171,3 +195,12 @@ def _check_values(file: Path, values: Mapping[str, Any]) -> None:
     environment = values.get("environment", {})
     if not isinstance(environment, dict) or not all(isinstance(value, str) for value in environment.values()):
         raise InvalidRequest(f"{file}: environment must be a table of strings, got {environment!r}.")
+    _check_ports(file, values.get("ports", []), [*values["command"], *environment.values()])
+
+
+def _check_ports(file: Path, ports: Sequence[str], texts: Sequence[str]) -> None:
+    if len(ports) > _PORTS_MAX or len(set(ports)) != len(ports) or not all(map(str.isidentifier, ports)):
+        raise InvalidRequest(f"{file}: ports must be at most {_PORTS_MAX} different names such as metrics, got {ports!r}.")
+    for name in (match[1] for text in texts for match in _PORT.finditer(text)):
+        if name is not None and name not in ports:
+            raise InvalidRequest(f"{file}: {{port.{name}}} stands for none of its ports {ports!r}.")

@@ -52,6 +52,14 @@ async def test_an_image_without_requirements_runs_on_the_servers_interpreter(tmp
     assert not (tmp_path / "environments").exists()
 
 
+async def test_ports_are_filled_in_once_they_are_known(tmp_path: Path) -> None:
+    toml = GOOD.replace("--tag={tag}", "--port={port}") + 'ports = ["metrics"]\n[environment]\nM = "{tag} {port.metrics}"\n'
+    prepared = await ImageCatalogue([image(tmp_path / "thing", toml)], tmp_path).prepare("thing:1.5")
+    assert len(prepared.ports) == 2
+    placed = prepared.on(range(20000, 20002))
+    assert (placed.command[-1], placed.environment) == ("--port=20000", {"M": "1.5 20001"})
+
+
 async def test_a_settings_directory_comes_before_a_built_in_one(tmp_path: Path) -> None:
     mine = image(tmp_path / "mine", GOOD.replace("thing", "sagemaker-xgboost"))
     found, _ = ImageCatalogue([mine], tmp_path).find("sagemaker-xgboost:1.7-1")
@@ -78,6 +86,10 @@ async def test_a_missing_program_is_named(tmp_path: Path) -> None:
         (GOOD.replace('["thing"]', '"thing"'), "repositories must be"),
         (GOOD + "requirements = 1\n", "requirements must be"),
         (GOOD + "[environment]\nA = 1\n", "environment must be"),
+        (GOOD + 'ports = ["a b"]\n', "ports must be at most 16 different names"),
+        (GOOD + 'ports = ["a", "a"]\n', "ports must be at most 16 different names"),
+        (GOOD + '[environment]\nA = "{port.metrics}"\n', r"\{port\.metrics\} stands for none of its ports"),
+        (GOOD.replace("{tag}", "{port.x}"), r"\{port\.x\} stands for none of its ports"),
     ],
 )
 def test_a_bad_image_toml_is_refused_at_start(tmp_path: Path, toml: str, message: str) -> None:

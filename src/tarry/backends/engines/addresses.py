@@ -1,7 +1,8 @@
 """Model servers listen on TCP ports of a range outside the ephemeral one, so that no client connection takes them away.
 
-A port is handed out once among the running instances of this server, and only if nobody listens on it. Between that look
-and the child's bind somebody else may still be faster: the engine then takes the next port.
+A container gets as many neighbouring ports as its image asks for. Each is handed out once among the running instances of this
+server, and only if nobody listens on it. Between that look and the child's bind somebody else may still be faster: the engine
+then takes the next ones.
 """
 
 import secrets
@@ -21,23 +22,29 @@ class PortRange:
         # Servers that share the range begin at different places, and a port rests before it is used again.
         self._next = secrets.randbelow(self._count)
 
-    def take(self) -> int:
-        """A free port, ours until ``give_back``. Errors: InstanceStartError when there is none."""
-        for _ in range(self._count):
-            port = self._first + self._next
-            self._next = (self._next + 1) % self._count
-            if port not in self._taken and _is_free(port):
-                self._taken.add(port)
-                return port
+    def take(self, count: int = 1) -> range:
+        """So many free ports in a row, ours until ``give_back``. Errors: InstanceStartError where there are none."""
+        tried = 0
+        while tried < self._count:
+            start, end = self._first + self._next, self._first + self._count
+            ports = range(start, min(start + count, end))
+            unfit = next((port for port in ports if port in self._taken or not _is_free(port)), None)
+            step = len(ports) if unfit is None else unfit - start + 1
+            self._next = (self._next + step) % self._count
+            tried += step
+            if unfit is None and len(ports) == count:
+                self._taken.update(ports)
+                return ports
         last = self._first + self._count - 1
+        what = "No free port" if count == 1 else f"No {count} free ports in a row"
         raise InstanceStartError(
-            f"No free port from {self._first} to {last}: {len(self._taken)} are used by instances, the rest by others. "
+            f"{what} from {self._first} to {last}: {len(self._taken)} are used by instances, the rest by others. "
             "Widen [engine] ports."
         )
 
-    def give_back(self, port: int) -> None:
-        """The port may be handed out again. Repeats change nothing."""
-        self._taken.discard(port)
+    def give_back(self, ports: range) -> None:
+        """The ports may be handed out again. Repeats change nothing."""
+        self._taken.difference_update(ports)
 
 
 def _is_free(port: int) -> bool:

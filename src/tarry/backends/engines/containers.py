@@ -47,13 +47,13 @@ class Running:
 
     place: Place
     process: asyncio.subprocess.Process
-    port: int
+    ports: range
     watch: "asyncio.Task[None]"
 
     @property
     def address(self) -> str:
         """The base URL of its server."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.ports[0]}"
 
     @property
     def exit_code(self) -> int | None:
@@ -78,11 +78,11 @@ class Containers:
         """
         deadline = time.monotonic() + place.instance.startup_timeout_s
         for _ in range(_PORT_TRIES):
-            port = self._ports.take()
+            ports = self._ports.take(len(place.image.ports))
             running = None
             started = False
             try:
-                running = await self._spawn(place, port)
+                running = await self._spawn(place, ports)
                 started = await self._comes_to_listen(running, deadline)
                 if started:
                     return running
@@ -90,8 +90,8 @@ class Containers:
                 if not started:
                     if running is not None:
                         await asyncio.shield(_end_processes(running, 0.0))
-                    self._ports.give_back(port)
-            log.warning("port was taken by somebody else", port=port, instance=place.instance.instance_id)
+                    self._ports.give_back(ports)
+            log.warning("a port was taken by somebody else", ports=list(ports), instance=place.instance.instance_id)
         raise InstanceStartError(f"{_PORT_TRIES} ports in a row were taken by other programs while the model server started.")
 
     async def end(self, running: Running, grace_s: float) -> None:
@@ -99,16 +99,17 @@ class Containers:
         await _end_processes(running, grace_s)
 
     def release(self, running: Running) -> None:
-        """Give the port of an ended container back."""
-        self._ports.give_back(running.port)
+        """Give the ports of an ended container back."""
+        self._ports.give_back(running.ports)
 
-    async def _spawn(self, place: Place, port: int) -> Running:
+    async def _spawn(self, place: Place, ports: range) -> Running:
         variables = place.container.environment
         if bad := [name for name, value in variables.items() if "\0" in name + value or "=" in name or not name]:
             raise InstanceStartError(f"The variable {bad[0]!r} of the model's Environment cannot be handed to a process.")
         spec = place.instance
-        environment = self._environment(place, port)
-        program = Program(command=place.image.command, environment=environment, user=self._sandbox.user)
+        image = place.image.on(ports)
+        environment = self._environment(place, image, ports)
+        program = Program(command=image.command, environment=environment, user=self._sandbox.user)
         wrapped = await asyncio.to_thread(self._sandbox.wrapped, place.home)
         marks = {TOKEN_VARIABLE: place.token}
         output = self._logs.open(spec.endpoint_name, spec.variant_name, spec.instance_id, place.container.hostname)
@@ -120,22 +121,24 @@ class Containers:
         finally:
             os.close(output)
         watch = asyncio.create_task(_end_orphans(process, place.token), name=f"watch {spec.instance_id}")
-        return Running(place=place, process=process, port=port, watch=watch)
+        return Running(place=place, process=process, ports=ports, watch=watch)
 
-    def _environment(self, place: Place, port: int) -> Mapping[str, str]:
+    def _environment(self, place: Place, image: PreparedImage, ports: range) -> Mapping[str, str]:
         """The child's variables, built from nothing: nothing of the server's own leaks, and the platform's come last."""
         view = self._sandbox.view(place.home)
         return {
-            "PATH": place.image.path,
+            "PATH": image.path,
             "HOME": str(view.home),
             "TMPDIR": str(view.tmp),
             "LANG": "C.UTF-8",
-            **place.image.environment,
+            **image.environment,
             **place.container.environment,
             "AWS_REGION": self._region,
             "AWS_DEFAULT_REGION": self._region,
             "SAGEMAKER_BASE_DIR": str(view.base),  # OURS: without a sandbox it stands in for /opt/ml, which processes would share
-            "SAGEMAKER_BIND_TO_PORT": str(port),
+            "SAGEMAKER_BIND_TO_PORT": str(ports[0]),
+            # AWS: what an image may use besides is told as XXXX-YYYY (SageMaker developer guide, multi-container endpoints).
+            **({"SAGEMAKER_SAFE_PORT_RANGE": f"{ports[1]}-{ports[-1]}"} if len(ports) > 1 else {}),
             TOKEN_VARIABLE: place.token,
         }
 
@@ -196,4 +199,4 @@ async def _end_orphans(process: asyncio.subprocess.Process, token: str) -> None:
 
 
 def _listener(running: Running) -> bool | None:
-    return listener_is_ours(running.port, tree(running.process.pid, running.place.token))
+    return listener_is_ours(running.ports[0], tree(running.process.pid, running.place.token))

@@ -137,7 +137,7 @@ class ProcessEngine:
                 raise InstanceStartError(f"The instance could not be started: {error}.") from error
             raise
         self._running[spec.instance_id] = tuple(started)
-        ports = [running.port for running in started]
+        ports = [running.ports[0] for running in started]
         log.info("instance started", instance=spec.instance_id, endpoint=spec.endpoint_name, ports=ports)
         return _addresses(started)
 

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.support.engines import SANDBOXES, pipeline, process_engine, process_of, sandbox_of, seen_by, spec
+from tests.support.engines import SANDBOXES, STUB_IMAGE, pipeline, process_engine, process_of, sandbox_of, seen_by, spec
 from tests.support.model_objects import ModelObjects, archive_of
 
 from tarry.backends.engines.addresses import PortRange
@@ -195,9 +196,9 @@ class _Ports(PortRange):
         super().__init__(20000, 29999)
         self._given = given
 
-    def take(self) -> int:
+    def take(self, count: int = 1) -> range:
         given = self._given.pop(0)
-        return super().take() if given is None else given
+        return super().take(count) if given is None else range(given, given + count)
 
 
 async def test_a_server_that_never_listens_runs_out_of_time(engine: ProcessEngine, tmp_path: Path) -> None:
@@ -283,27 +284,63 @@ async def test_a_killed_server_takes_its_instances_along(tmp_path: Path, name: s
         await process_engine(tmp_path).open()  # ends what a failed test has left
 
 
-def _pair_of_ports() -> int:
-    """The first of two free ports, outside the range that the system gives to anybody who asks for one."""
-    for port in range(12000 + os.getpid() % 3000 * 2, 19998, 2):
+def _free_ports(count: int) -> int:
+    """The first of some free ports in a row, outside the range that the system gives to anybody who asks for one."""
+    for port in range(12000 + os.getpid() % 1000 * 5, 19990, count):
         try:
-            for each in (port, port + 1):
+            for each in range(port, port + count):
                 socket.create_server(("127.0.0.1", each)).close()
         except OSError:
             continue
         return port
-    raise AssertionError("there are no two free ports")
+    raise AssertionError(f"there are no {count} free ports in a row")
 
 
 def test_ports_are_unique_and_taken_ones_are_skipped() -> None:
-    port = _pair_of_ports()
+    port = _free_ports(2)
     with socket.create_server(("127.0.0.1", port)):
         ports = PortRange(port, port + 1)
-        assert ports.take() == port + 1
+        taken = ports.take()
+        assert list(taken) == [port + 1]
         with pytest.raises(InstanceStartError, match="No free port"):
             ports.take()
-        ports.give_back(port + 1)
-        assert ports.take() == port + 1
+        ports.give_back(taken)
+        assert ports.take() == taken
+
+
+def test_ports_come_in_a_row_or_not_at_all() -> None:
+    first = _free_ports(5)
+    ports = PortRange(first, first + 4)
+    one, two = ports.take(2), ports.take(2)
+    assert len({*one, *two}) == 4
+    assert all(len(each) == 2 and each[1] == each[0] + 1 and first <= each[0] < first + 4 for each in (one, two))
+    with pytest.raises(InstanceStartError, match="No 2 free ports in a row"):
+        ports.take(2)
+    ports.give_back(two)
+    assert len(ports.take(2)) == 2
+
+
+async def test_an_image_gets_the_ports_that_it_asks_for(tmp_path: Path, sandbox: Sandbox) -> None:
+    image = tmp_path / "image"
+    shutil.copytree(STUB_IMAGE, image)
+    text = (image / "image.toml").read_text()
+    listed = 'repositories = ["stub"]\nports = ["metrics", "grpc"]'
+    changed = text.replace('repositories = ["stub"]', listed) + '\n[environment]\nMETRICS = "http://127.0.0.1:{port.metrics}"\n'
+    (image / "image.toml").write_text(changed + 'GRPC = "{port.grpc}"\nSELF = "{port}"\n')
+    engine = process_engine(tmp_path, sandbox=sandbox, image=image)
+    await engine.open()
+    try:
+        seen = []
+        for name in ("i-1", "i-2"):
+            [address] = await engine.start(spec(name))
+            seen.append(await get_json(f"{address}/environment"))
+    finally:
+        await engine.close(grace_s=1)
+    for one in seen:
+        own = int(one["SAGEMAKER_BIND_TO_PORT"])
+        assert (one["SELF"], one["METRICS"], one["GRPC"]) == (str(own), f"http://127.0.0.1:{own + 1}", str(own + 2))
+        assert one["SAGEMAKER_SAFE_PORT_RANGE"] == f"{own + 1}-{own + 2}"
+    assert abs(int(seen[0]["SELF"]) - int(seen[1]["SELF"])) >= 3
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 10), (10, 9), (1, 65536), (-5, -1)])
