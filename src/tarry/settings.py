@@ -83,6 +83,8 @@ class EngineSettings(_Group):
     """``bubblewrap``: instances run in it, and the server does not start without; ``auto``: where it can be used; ``none``."""
     user: str | None = None
     """Whom instances become in the sandbox of a server that is run by root; left out: root without its privileges."""
+    instance_policy: Path | None = None
+    """JSON file with the policy of the keys that instances get (what IAM's policies are); left out: all of S3 and SNS."""
     capacity: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     """How many instances may run at once, by patterns of instance types (``"ml.g5.*" = 1``); the first that matches counts. What
     none matches has no limit."""

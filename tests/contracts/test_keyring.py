@@ -81,3 +81,17 @@ async def test_all_keys_are_listed_oldest_first(keyring: Keyring) -> None:
     for key in keys:
         await keyring.add(key)
     assert await keyring.list() == keys
+
+
+async def test_keys_of_instances_are_listed_apart(keyring: Keyring) -> None:
+    of_instance = replace(KEY, id="ASIA1", instance_id="i-1")
+    for key in (KEY, of_instance):
+        await keyring.add(key)
+    assert await keyring.get("ASIA1") == of_instance
+    assert (await keyring.list(), await keyring.list_of_instances()) == ([KEY], [of_instance])
+    await keyring.revoke("ASIA1")
+    assert await keyring.list_of_instances() == []
+
+
+def test_a_secret_is_not_shown_by_accident() -> None:
+    assert KEY.secret not in repr(KEY)

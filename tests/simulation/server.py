@@ -20,6 +20,7 @@ from tests.simulation.weather import Gate, StormyWakeups, Weather
 from tarry.bootstrap.build import Tarry
 from tarry.control.commands import Commands
 from tarry.control.context import Context
+from tarry.control.instance_keys import InstanceKeys
 from tarry.control.invocations import InvocationPorts
 from tarry.control.reconciler import Reconciler
 from tarry.control.retention import Retention
@@ -35,6 +36,7 @@ from tarry.delivery.worker import Worker
 from tarry.ports import Engine, InvocationQueue, InvocationRecords, Notifier, Outbox, QueueControl, Store
 from tarry.testing.alarms import FakeAlarms
 from tarry.testing.images import FakeImages
+from tarry.testing.keyring import FakeKeyring
 from tarry.testing.metrics import FakeMetrics
 from tarry.testing.notifier import FakeNotifier
 
@@ -177,6 +179,7 @@ class Server:
             FakeImages(),
             cast("Notifier", Gated("notifier", world.notifier, gate)),
             FakeAlarms(),
+            InstanceKeys(FakeKeyring(), world.terms.clock),
             world.terms.clock,
             world.terms.ids,
             wakeups,

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from tarry.control.commands import Commands
 from tarry.control.context import Context
+from tarry.control.instance_keys import InstanceKeys
 from tarry.control.invocations import InvocationPorts
 from tarry.control.reconciler import Reconciler
 from tarry.control.requests import CreateEndpoint, CreateEndpointConfig, CreateModel
@@ -22,6 +23,7 @@ from tarry.testing.engine import FakeEngine
 from tarry.testing.ids import FakeIds
 from tarry.testing.images import FakeImages
 from tarry.testing.invocations import FakeInvocationRecords, FakeQueueControl
+from tarry.testing.keyring import FakeKeyring
 from tarry.testing.modelserver import FakeModelServer
 from tarry.testing.notifier import FakeNotifier
 from tarry.testing.objects import FakeObjectStore
@@ -88,6 +90,7 @@ class World:
     notifier: FakeNotifier = field(default_factory=lambda: FakeNotifier(TOPIC))
     alarms: FakeAlarms = field(default_factory=FakeAlarms)
     ids: FakeIds = field(default_factory=FakeIds)
+    keyring: FakeKeyring = field(default_factory=FakeKeyring)
 
     objects: FakeObjectStore = field(default_factory=FakeObjectStore)
 
@@ -113,8 +116,18 @@ class World:
         return Commands(context, self.alarms, self.ports)
 
     def new_reconciler(self) -> Reconciler:
+        keys = InstanceKeys(self.keyring, self.clock)
         return Reconciler(
-            self.store, self.engine, self.models, self.images, self.notifier, self.alarms, self.clock, self.ids, self.wakeups
+            self.store,
+            self.engine,
+            self.models,
+            self.images,
+            self.notifier,
+            self.alarms,
+            keys,
+            self.clock,
+            self.ids,
+            self.wakeups,
         )
 
     async def restart(self) -> None:

@@ -32,6 +32,7 @@ from tarry.backends.database.transactions import Database
 from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.process import ProcessEngine
 from tarry.backends.engines.sandbox import choose_sandbox
+from tarry.backends.engines.variables import Cloud
 from tarry.backends.images import ImageCatalogue
 from tarry.backends.metrics import ProcessMetrics
 from tarry.backends.model_data import ModelData
@@ -40,10 +41,12 @@ from tarry.backends.system import SystemClock, SystemIds, free_bytes
 from tarry.backends.wakeups import LocalWakeups
 from tarry.bootstrap.directory import DataDirectory
 from tarry.bootstrap.first_key import ensure_first_key
+from tarry.bootstrap.instance_policy import read_instance_policy
 from tarry.bootstrap.sdk_config import write_sdk_config
 from tarry.control.access_keys import AccessKeyCommands
 from tarry.control.commands import Commands
 from tarry.control.context import Context
+from tarry.control.instance_keys import InstanceKeys
 from tarry.control.instances import InstanceLimits
 from tarry.control.invocations import InvocationPorts
 from tarry.control.reconciler import Reconciler
@@ -254,6 +257,7 @@ async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
         ports=PortRange(*settings.engine.ports),
         capacity=settings.engine.capacity,
         region=ground.scope.region,
+        cloud=Cloud(endpoint_url=ground.public_url, ca_bundle=settings.server.tls_cert),
     )
     await engine.open()
     ground.resources.push_async_callback(engine.close, grace_s=settings.engine.stop_grace_s)
@@ -264,10 +268,11 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
     clock, ids, scope, wakeups, metrics = ground.clock, ground.ids, ground.scope, ground.wakeups, ProcessMetrics()
     store, queue, models, lease_s = data.store, data.queue, instances.models, ground.settings.queue.lease_s
     alarms = NoAlarms()
+    keys = InstanceKeys(data.keyring, clock, read_instance_policy(ground.settings.engine.instance_policy))
     engine_settings = ground.settings.engine
     limits = InstanceLimits(unanswered_s=engine_settings.unanswered_s, stop_grace_s=engine_settings.stop_grace_s)
     reconciler = Reconciler(
-        store, instances.engine, models, instances.images, cloud.notifier, alarms, clock, ids, wakeups, limits
+        store, instances.engine, models, instances.images, cloud.notifier, alarms, keys, clock, ids, wakeups, limits
     )
     resources.push_async_callback(reconciler.close)
     endpoints = EndpointDirectory(store, clock, wakeups, scope.region)

@@ -18,13 +18,11 @@ _ID_LETTERS = string.ascii_uppercase + "234567"
 
 
 def new_key(name: str, scope: Scope, now_us: int, policy: Policy | None = None) -> AccessKey:
-    """A key pair that nobody has seen yet.
-
-    AWS: long-term key ids begin with AKIA and have 20 characters, secrets have 40 (IAM user guide, access keys).
-    """
+    """A key pair that nobody has seen yet."""
+    key_id, secret = new_pair("AKIA")
     return AccessKey(
-        id="AKIA" + "".join(secrets.choice(_ID_LETTERS) for _ in range(16)),
-        secret=secrets.token_urlsafe(30),
+        id=key_id,
+        secret=secret,
         name=name,
         principal_arn=f"arn:{scope.partition}:iam::{scope.account_id}:user/{name}",
         created_at_us=now_us,
@@ -32,8 +30,20 @@ def new_key(name: str, scope: Scope, now_us: int, policy: Policy | None = None) 
     )
 
 
+def new_pair(prefix: str) -> tuple[str, str]:
+    """An id and a secret.
+
+    AWS: ids have 20 characters, those of long-term keys begin with AKIA, those of temporary ones with ASIA; secrets have 40
+    (IAM user guide, access keys and unique identifiers).
+    """
+    return prefix + "".join(secrets.choice(_ID_LETTERS) for _ in range(16)), secrets.token_urlsafe(30)
+
+
 class AccessKeyCommands:
-    """Create, list, disable, enable, rotate; and the policies. Each is durable when it returns."""
+    """Create, list, disable, enable, rotate; and the policies. Each is durable when it returns.
+
+    The keys of instances are none of their business.
+    """
 
     def __init__(self, keyring: Keyring, clock: Clock, scope: Scope) -> None:
         self._keyring = keyring
@@ -63,7 +73,7 @@ class AccessKeyCommands:
         """Enable or disable a key pair. Errors: NotFound; InvalidRequest for the last active one without a policy."""
         async with self._lock:
             key = await self._keyring.get(key_id)
-            if key is None:
+            if key is None or key.instance_id is not None:
                 raise NotFound("access key", key_id)
             if not active:
                 await self._require_another([key])

@@ -13,7 +13,8 @@ from typing import Any, TypedDict, Unpack
 import structlog
 
 from tarry.control.engine_statuses import EngineStatuses
-from tarry.core.catalog import Container
+from tarry.control.instance_keys import InstanceKeys
+from tarry.core.catalog import Container, Model
 from tarry.core.deployment import Deployment
 from tarry.core.endpoint import Endpoint
 from tarry.core.errors import (
@@ -60,16 +61,23 @@ def instance_spec(endpoint: Endpoint, deployment: Deployment, instance: Instance
     """What the engine needs to start this instance. Errors: Bug where the deployment has no such variant."""
     for deployed in deployment.variants:
         if deployed.variant.name == instance.variant_name:
+            model = deployed.model_for(instance.instance_type)
             return InstanceSpec(
                 instance_id=instance.id,
                 endpoint_name=endpoint.name,
                 variant_name=instance.variant_name,
                 instance_type=instance.instance_type,
-                containers=_container_specs(deployed.model_for(instance.instance_type).containers),
+                containers=_container_specs(model.containers),
                 model_data_timeout_s=deployed.variant.model_data_timeout_s,
                 startup_timeout_s=deployed.variant.startup_timeout_s,
+                role_arn=_role_arn(model),
             )
     raise Bug(f"Deployment {deployment.id} has no variant {instance.variant_name!r}.")
+
+
+def _role_arn(model: Model) -> str | None:
+    # AWS: under network isolation a container has no credentials (SageMaker developer guide, "run in internet-free mode").
+    return None if model.network_isolation else model.execution_role_arn
 
 
 def _container_specs(containers: Sequence[Container]) -> tuple[ContainerSpec, ...]:
@@ -130,10 +138,12 @@ class InstanceKeeper:
         engine: Engine,
         model_server: ModelServer,
         images: Images,
+        keys: InstanceKeys,
         clock: Clock,
         wakeups: Wakeups,
         limits: InstanceLimits,
     ) -> None:
+        self._keys = keys
         self._store = store
         self._engine = engine
         self._model_server = model_server
@@ -197,7 +207,7 @@ class InstanceKeeper:
         try:
             for container in spec.containers:
                 await self._images.check(container.image)
-            addresses = await self._engine.start(spec)
+            addresses = await self._engine.start(await self._with_credentials(spec))
         except InsufficientCapacity as error:
             log.info(
                 "there is no room for an instance, its pools are asked again",
@@ -205,6 +215,7 @@ class InstanceKeeper:
                 variant=spec.variant_name,
                 instance_type=spec.instance_type,
             )
+            await self._keys.revoke(instance.id)
             changes = InstanceChanges(ended_at_us=self._clock.now_us(), failure_reason=str(error), out_of_capacity=True)
             await self._move(instance.id, InstanceState.FAILED, **changes)
             return None
@@ -224,6 +235,11 @@ class InstanceKeeper:
             return None
         ready = await self._move(instance.id, InstanceState.IN_SERVICE, addresses=addresses, ready_at_us=self._clock.now_us())
         return addresses if ready else None
+
+    async def _with_credentials(self, spec: InstanceSpec) -> InstanceSpec:
+        if spec.role_arn is None:
+            return spec
+        return replace(spec, credentials=await self._keys.make(spec.instance_id, spec.role_arn))
 
     async def _await_health(self, spec: InstanceSpec, addresses: Sequence[str]) -> str | None:
         """None as soon as /ping answers 200 in all containers, else why it never will."""
@@ -321,12 +337,14 @@ class InstanceKeeper:
             instance_id, InstanceState.FAILED, ended_at_us=self._clock.now_us(), failure_reason=reason
         )  # first the row, so that it gets no more work while it ends
         await self._engine.stop(instance_id, grace_s=self._limits.stop_grace_s)
+        await self._keys.revoke(instance_id)
 
     async def _end(self, instance_id: str, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             before.cancel()
             await asyncio.wait({before})
         await self._engine.stop(instance_id, grace_s=self._limits.stop_grace_s)
+        await self._keys.revoke(instance_id)
         await self._move(instance_id, InstanceState.STOPPED, ended_at_us=self._clock.now_us())
 
     async def _move(self, instance_id: str, state: InstanceState, **changes: Unpack[InstanceChanges]) -> bool:

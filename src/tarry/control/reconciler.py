@@ -12,6 +12,7 @@ from typing import TypedDict, TypeVar
 import structlog
 
 from tarry.control.actions import Actions
+from tarry.control.instance_keys import InstanceKeys
 from tarry.control.instances import InstanceKeeper, InstanceLimits
 from tarry.control.topic_tests import TopicTests
 from tarry.core.deployment import Deployment, DeploymentState, Routing
@@ -66,6 +67,7 @@ class Reconciler:
         images: Images,
         notifier: Notifier,
         alarms: Alarms,
+        keys: InstanceKeys,
         clock: Clock,
         ids: Ids,
         wakeups: Wakeups,
@@ -74,9 +76,11 @@ class Reconciler:
         self._store = store
         self._engine = engine
         self._alarms = alarms
+        self._keys = keys
         self._clock = clock
         self._wakeups = wakeups
-        self._keeper = InstanceKeeper(store, engine, model_server, images, clock, wakeups, limits or InstanceLimits())
+        limits = limits or InstanceLimits()
+        self._keeper = InstanceKeeper(store, engine, model_server, images, keys, clock, wakeups, limits)
         self._topics = TopicTests(store, notifier, clock, wakeups)
         self._actions = Actions(store, self._keeper, self._topics, clock, ids)
 
@@ -98,12 +102,14 @@ class Reconciler:
     async def take_over(self) -> None:
         """After a start, before anybody looks for work: instances that the engine does not know are Stopped.
 
-        They ended with an earlier server, whose addresses may be somebody else's by now. Errors: StorageFull, Throttled.
+        They ended with an earlier server, whose addresses may be somebody else's by now. Their keys are revoked.
+        Errors: StorageFull, Throttled.
         """
         known = {status.instance_id for status in await self._engine.observe()}
         for row in await self._store.find(Instance, state=tuple(set(InstanceState) - ENDED)):
             if row.id not in known:
                 await self._store.apply(Replace(replace(row, state=InstanceState.STOPPED, ended_at_us=self._clock.now_us())))
+        await self._keys.sweep(known)
 
     async def reconcile(self) -> None:
         """One pass over all endpoints. What goes wrong with one of them does not hold up the others."""

@@ -8,6 +8,7 @@ has one contract suite in ``tests/contracts``, run against every backend and aga
 from tarry.ports.alarms import Alarms, AlarmState
 from tarry.ports.instances import (
     ContainerSpec,
+    Credentials,
     Engine,
     EngineStatus,
     Images,
@@ -51,6 +52,7 @@ __all__ = [
     "Claim",
     "Clock",
     "ContainerSpec",
+    "Credentials",
     "Decision",
     "E",
     "Engine",

@@ -20,8 +20,19 @@ class ContainerSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """A key pair that an instance signs with."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceSpec:
-    """What an engine needs to start one instance: its containers in the order in which a request passes through them."""
+    """What an engine needs to start one instance: its containers in the order in which a request passes through them.
+
+    ``role_arn``: whom its containers are to S3 and SNS, with ``credentials``; None: nobody, and they get none.
+    """
 
     instance_id: str
     endpoint_name: str
@@ -30,6 +41,8 @@ class InstanceSpec:
     containers: tuple[ContainerSpec, ...]
     model_data_timeout_s: int
     startup_timeout_s: int
+    role_arn: str | None = None
+    credentials: Credentials | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,11 @@ class Keyring(Protocol):
         ...
 
     async def list(self) -> Sequence[AccessKey]:
-        """All keys, oldest first."""
+        """All keys but those of instances, oldest first."""
+        ...
+
+    async def list_of_instances(self) -> Sequence[AccessKey]:
+        """All keys that were made for an instance, oldest first."""
         ...
 
     async def update(self, key: AccessKey) -> None:
@@ -27,7 +31,7 @@ class Keyring(Protocol):
         ...
 
     async def revoke(self, access_key_id: str) -> None:
-        """Forget a key. Repeats change nothing. For the keys that instances will have while they live."""
+        """Forget a key. Repeats change nothing."""
         ...
 
 

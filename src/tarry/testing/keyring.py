@@ -25,7 +25,11 @@ class FakeKeyring:
 
     async def list(self) -> Sequence[AccessKey]:
         """See ports.Keyring."""
-        return list(self.keys.values())
+        return [key for key in self.keys.values() if key.instance_id is None]
+
+    async def list_of_instances(self) -> Sequence[AccessKey]:
+        """See ports.Keyring."""
+        return [key for key in self.keys.values() if key.instance_id is not None]
 
     async def update(self, key: AccessKey) -> None:
         """See ports.Keyring."""

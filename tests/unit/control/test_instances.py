@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 from tests.support.control import World, a_deployment, a_variant, an_endpoint
 
+from tarry.control.instance_keys import InstanceKeys
 from tarry.control.instances import (
     SILENT_PINGS,
     STARTUP_PING_EVERY_S,
@@ -58,7 +59,14 @@ class Given:
         world = self.world
         self.engine = world.engine
         self.keeper = InstanceKeeper(
-            self.store, world.engine, world.models, world.images, world.clock, world.wakeups, InstanceLimits()
+            self.store,
+            world.engine,
+            world.models,
+            world.images,
+            InstanceKeys(world.keyring, world.clock),
+            world.clock,
+            world.wakeups,
+            InstanceLimits(),
         )
 
     async def add(self, state: InstanceState = InstanceState.PENDING, addresses: tuple[str, ...] = ()) -> Instance:
@@ -187,7 +195,8 @@ async def test_a_pause_of_the_server_is_not_held_against_its_instances(given: Gi
 async def test_the_limits_are_the_servers(given: Given) -> None:
     world = given.world
     limits = InstanceLimits(unanswered_s=4, stop_grace_s=0.5)
-    given.keeper = InstanceKeeper(given.store, world.engine, world.models, world.images, world.clock, world.wakeups, limits)
+    keys = InstanceKeys(world.keyring, world.clock)
+    given.keeper = InstanceKeeper(given.store, world.engine, world.models, world.images, keys, world.clock, world.wakeups, limits)
     given.world.models.unhealthy.add((await given.started()).addresses[0])
     assert (await _watched(given, 1)).state is InstanceState.IN_SERVICE
     row = await given.failed(step_s=WATCH_EVERY_S)

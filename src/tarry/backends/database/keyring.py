@@ -18,7 +18,8 @@ from tarry.core.policy import kept_policy
 KEPT_MAX = 4096
 
 _GET = select(access_key).where(access_key.c.id == bindparam("of"))
-_LIST = select(access_key).order_by(access_key.c.seq)
+_LIST = select(access_key).where(access_key.c.instance_id.is_(None)).order_by(access_key.c.seq)
+_LIST_OF_INSTANCES = select(access_key).where(access_key.c.instance_id.is_not(None)).order_by(access_key.c.seq)
 _UPDATE = update(access_key).where(access_key.c.id == bindparam("of"))
 _REVOKE = delete(access_key).where(access_key.c.id == bindparam("of"))
 
@@ -54,6 +55,7 @@ class SqlKeyring:
             "name": key.name,
             "principal_arn": key.principal_arn,
             "created_at_us": key.created_at_us,
+            "instance_id": key.instance_id,
             **_changeable(key),
         }
 
@@ -68,6 +70,11 @@ class SqlKeyring:
     async def list(self) -> Sequence[AccessKey]:
         """See ports.Keyring."""
         rows = await self._database.read(lambda connection: connection.execute(_LIST).all())
+        return [_key(row) for row in rows]
+
+    async def list_of_instances(self) -> Sequence[AccessKey]:
+        """See ports.Keyring."""
+        rows = await self._database.read(lambda connection: connection.execute(_LIST_OF_INSTANCES).all())
         return [_key(row) for row in rows]
 
     async def update(self, key: AccessKey) -> None:
@@ -105,4 +112,5 @@ def _key(row: Any) -> AccessKey:
         created_at_us=row.created_at_us,
         active=row.active,
         policy=None if row.policy is None else kept_policy(row.policy),
+        instance_id=row.instance_id,
     )

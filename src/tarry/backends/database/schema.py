@@ -230,6 +230,7 @@ access_key = Table(
     Column("created_at_us", BigInteger, nullable=False),
     Column("active", Boolean, nullable=False, server_default=true()),
     Column("policy", Text, nullable=True),  # as it was given; none: everything is allowed
+    Column("instance_id", Text, nullable=True),  # of the instance that it was made for
 )
 
 counter = Table(

@@ -15,6 +15,7 @@ from tarry.backends.engines.homes import Home, Sandbox
 from tarry.backends.engines.launching import Program, launch
 from tarry.backends.engines.logs import InstanceLogs
 from tarry.backends.engines.processes import TOKEN_VARIABLE, end_carriers, gone, listener_is_ours, send, tree
+from tarry.backends.engines.variables import Cloud, cloud_variables
 from tarry.backends.images import PreparedImage
 from tarry.core.errors import InstanceStartError
 from tarry.core.instance import ping_failure
@@ -65,11 +66,12 @@ class Running:
 class Containers:
     """Starts and ends containers."""
 
-    def __init__(self, ports: PortRange, logs: InstanceLogs, sandbox: Sandbox, region: str) -> None:
+    def __init__(self, ports: PortRange, logs: InstanceLogs, sandbox: Sandbox, region: str, cloud: Cloud | None) -> None:
         self._ports = ports
         self._logs = logs
         self._sandbox = sandbox
         self._region = region
+        self._cloud = cloud
 
     async def start(self, place: Place) -> Running:
         """Start the process, on another port if somebody was faster; returns when it listens, or has ended.
@@ -124,7 +126,6 @@ class Containers:
         return Running(place=place, process=process, ports=ports, watch=watch)
 
     def _environment(self, place: Place, image: PreparedImage, ports: range) -> Mapping[str, str]:
-        """The child's variables, built from nothing: nothing of the server's own leaks, and the platform's come last."""
         view = self._sandbox.view(place.home)
         return {
             "PATH": image.path,
@@ -132,6 +133,7 @@ class Containers:
             "TMPDIR": str(view.tmp),
             "LANG": "C.UTF-8",
             **image.environment,
+            **cloud_variables(self._cloud, place.instance.credentials, place.container.environment),
             **place.container.environment,
             "AWS_REGION": self._region,
             "AWS_DEFAULT_REGION": self._region,

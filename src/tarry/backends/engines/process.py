@@ -23,7 +23,8 @@ from tarry.backends.engines.homes import Home, Sandbox
 from tarry.backends.engines.logs import InstanceLogs
 from tarry.backends.engines.processes import end_carriers
 from tarry.backends.engines.sandbox import NoSandbox
-from tarry.backends.images import ImageCatalogue
+from tarry.backends.engines.variables import Cloud
+from tarry.backends.images import ImageCatalogue, PreparedImage
 from tarry.backends.model_data import ModelData
 from tarry.backends.trees import discard_tree
 from tarry.core.errors import InstanceStartError, InsufficientCapacity
@@ -46,6 +47,7 @@ class ProcessEngine:
         model_data: ModelData,
         ports: PortRange,
         region: str,
+        cloud: Cloud | None = None,
         sandbox: Sandbox | None = None,
         capacity: Mapping[str, int] | None = None,
     ) -> None:
@@ -57,7 +59,8 @@ class ProcessEngine:
         self._types: dict[str, str] = {}  # of all instances that take room, by id
         self._logs = InstanceLogs(directory)
         self._sandbox = sandbox or NoSandbox()
-        self._containers = Containers(ports, self._logs, self._sandbox, region)
+        self._cloud = cloud
+        self._containers = Containers(ports, self._logs, self._sandbox, region, cloud)
         self._token = ""
         self._starting: dict[str, asyncio.Task[tuple[str, ...]]] = {}
         self._running: dict[str, tuple[Running, ...]] = {}
@@ -159,13 +162,17 @@ class ProcessEngine:
             instance=spec,
             container=container,
             image=image,
-            home=Home(root=home / str(index), needed=image.needed, sealed=_model_directories(container)),
+            home=Home(root=home / str(index), needed=self._needed(image), sealed=_model_directories(container)),
             token=f"{self._token}/{spec.instance_id}/{index}/",
         )
         await asyncio.to_thread(self._sandbox.make, place.home)
         await self._lay_out(container, place.home.base, spec.model_data_timeout_s)
         await asyncio.to_thread(self._sandbox.hand_over, place.home)
         return place
+
+    def _needed(self, image: PreparedImage) -> tuple[Path, ...]:
+        certificate = None if self._cloud is None else self._cloud.ca_bundle
+        return image.needed if certificate is None else (*image.needed, certificate)
 
     def _take_room(self, spec: InstanceSpec) -> None:
         """Errors: InsufficientCapacity."""

@@ -83,23 +83,9 @@ class Handler(BaseHTTPRequestHandler):
             print("dying as asked", flush=True)
             os._exit(wishes["die"])
         wishes.setdefault("content_type", self.headers.get("Content-Type", "application/octet-stream"))
-        if "answer" in wishes:
-            body = wishes["answer"].encode()
-        if "run" in wishes:
-            variables = {}
-            exec(wishes["run"], variables)
-            body = json.dumps(variables["seen"]).encode()
-        if wishes.get("files"):
-            body = files_below(os.environ["SAGEMAKER_BASE_DIR"])
-        body += wishes.get("append", "").encode()
-        if wishes.get("upper"):
-            body = body.upper()
-        if wishes.get("stamp"):
-            token = uuid.uuid4().hex.encode()
-            body = token + body + token
         if "big" in wishes:
             return self.big(wishes)
-        return self.answer(body, wishes)
+        return self.answer(answer_of(body, wishes), wishes)
 
     def head(self, wishes, size):
         head = f"HTTP/1.1 {wishes.get('status', 200)} Stub\r\nContent-Type: {wishes.get('content_type', 'text/plain')}\r\n"
@@ -142,6 +128,24 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format, *args):
         pass
+
+
+def answer_of(body, wishes):
+    if "answer" in wishes:
+        body = wishes["answer"].encode()
+    if "run" in wishes:
+        variables = {}
+        exec(wishes["run"], variables)
+        body = json.dumps(variables["seen"]).encode()
+    if wishes.get("files"):
+        body = files_below(os.environ["SAGEMAKER_BASE_DIR"])
+    body += wishes.get("append", "").encode()
+    if wishes.get("upper"):
+        body = body.upper()
+    if wishes.get("stamp"):
+        token = uuid.uuid4().hex.encode()
+        body = token + body + token
+    return body
 
 
 def meet(port):

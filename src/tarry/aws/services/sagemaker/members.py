@@ -33,7 +33,7 @@ class Refused:
 Treatment = Honoured | DescribedBack | Refused
 HONOURED = Honoured()
 _NO_NETWORK = DescribedBack("there is no VPC here")
-_NO_ISOLATION = DescribedBack("no engine here can isolate a container's network")
+_NO_ISOLATION = DescribedBack("instances get no credentials; no engine here can isolate a container's network")
 _ONE_MACHINE = DescribedBack("there is no machine of its own behind an instance")
 
 _CONTAINER: Mapping[str, Treatment] = {
