@@ -1,6 +1,7 @@
 """What an image needs must never mix with what the server needs, and building it takes minutes: it is built once and kept.
 
-``<directory>/<hash of requirements and Python>`` is a virtual environment made from a hashed lock file. It is built in place and
+``<directory>/<hash of requirements and Python>`` is a virtual environment made from hashed lock files: one of wheels and, for
+packages that nobody has built, one of source archives, which are built with what the first one brought. It is built in place and
 counts only when its marker file stands: the marker is written last, after everything before it is on disk. (Not under a temporary
 name that is renamed at the end: the console scripts that real toolkits start, such as torchserve, carry absolute paths.)
 A lock on ``<hash>.lock`` keeps a second builder out, also one of another server that shares the directory; the builders inherit
@@ -18,13 +19,15 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import structlog
 
+from tarry.backends import pythons
 from tarry.backends.engines.launching import Program, launch
+from tarry.backends.pythons import Interpreter
 from tarry.backends.trees import discard_tree
 from tarry.core.errors import ImageBroken
 from tarry.files import sync
@@ -48,6 +51,16 @@ class Environment:
     programs: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What an environment is made of: two hashed lock files, the second of source archives, and code that must run in it."""
+
+    requirements: Path
+    sources: Path | None = None
+    interpreter: Interpreter = field(default_factory=pythons.own)
+    checks: Sequence[str] = ()
+
+
 class Environments:
     """The virtual environments of all images below one directory; several servers may share it."""
 
@@ -56,14 +69,13 @@ class Environments:
         self._directory = directory
         self._progress = progress
 
-    async def provide(self, name: str, requirements: Path, check: Sequence[str] = ()) -> Environment:
-        """The environment of a lock file; built first if it does not exist yet. ``name`` is for people.
+    async def provide(self, name: str, recipe: Recipe) -> Environment:
+        """The environment of a recipe; built first if it does not exist yet. ``name`` is for people. Cancelling ends the build.
 
-        ``check`` is Python code that must run in it before it counts. Cancelling ends the build.
         Errors: ImageBroken, with the last lines of what the builder said. After a crash: built anew.
         """
-        lock_text = await asyncio.to_thread(_read, name, requirements)
-        folder = self._directory / _key(lock_text)
+        lock_text = await asyncio.to_thread(_read, name, recipe)
+        folder = self._directory / _key(lock_text, recipe.interpreter)
         if (folder / MARKER).exists():
             return _environment(folder)
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -71,15 +83,15 @@ class Environments:
             folder.with_name(f"{folder.name}.lock"), lambda: self._say(f"{name}: another build is running")
         ) as lock:
             if not (folder / MARKER).exists():
-                await self._build(_Build(name=name, folder=folder, requirements=requirements, lock=lock, say=self._say), check)
+                await self._build(_Build(name=name, folder=folder, recipe=recipe, lock=lock, say=self._say))
         return _environment(folder)
 
-    async def _build(self, build: "_Build", check: Sequence[str]) -> None:
+    async def _build(self, build: "_Build") -> None:
         began = time.monotonic()
         self._say(f"{build.name}: building its environment (once; this takes a minute or so)")
         await asyncio.to_thread(discard_tree, build.folder)
         try:
-            await build.run_all(check)
+            await build.run_all()
             await asyncio.to_thread(_complete, build.folder)
         except BaseException:
             await asyncio.to_thread(discard_tree, build.folder)
@@ -99,21 +111,24 @@ class _Build:
 
     name: str
     folder: Path
-    requirements: Path
+    recipe: Recipe
     lock: int
     say: Progress
 
-    async def run_all(self, check: Sequence[str]) -> None:
-        python = self.folder / "bin" / "python"
-        locked = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", str(self.requirements)]
+    async def run_all(self) -> None:
+        outer, python = str(self.recipe.interpreter.path), str(self.folder / "bin" / "python")
+        wheels = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", str(self.recipe.requirements)]
         if uv := await _working_uv():
-            await self._run([uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(self.folder)])
-            await self._run([uv, "pip", "install", "--python", str(python), *locked])
+            await self._run([uv, "venv", "--quiet", "--no-project", "--python", outer, str(self.folder)])
+            install = [uv, "pip", "install", "--python", python]
         else:
-            await self._run([sys.executable, "-m", "venv", str(self.folder)])
-            await self._run([str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", *locked])
-        for statement in check:
-            await self._run([str(python), "-I", "-c", statement])
+            await self._run([outer, "-m", "venv", str(self.folder)])
+            install = [python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+        await self._run([*install, *wheels])
+        if self.recipe.sources is not None:
+            await self._run([*install, "--no-deps", "--require-hashes", "--no-build-isolation", "-r", str(self.recipe.sources)])
+        for statement in self.recipe.checks:
+            await self._run([python, "-I", "-c", statement])
 
     async def _run(self, command: Sequence[str]) -> None:
         builder = Program(command=command, environment=_builder_environment(os.environ))
@@ -187,19 +202,21 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _read(name: str, requirements: Path) -> bytes:
-    try:
-        return requirements.read_bytes()
-    except OSError as error:
-        raise ImageBroken(f'The requirements file of image "{name}" cannot be read: {requirements}: {error.strerror}.') from error
+def _read(name: str, recipe: Recipe) -> bytes:
+    files = [recipe.requirements, *([] if recipe.sources is None else [recipe.sources])]
+    texts = []
+    for file in files:
+        try:
+            texts.append(file.read_bytes())
+        except OSError as error:
+            raise ImageBroken(f'The requirements file of image "{name}" cannot be read: {file}: {error.strerror}.') from error
+    return b"\0".join(texts)
 
 
-def _key(lock_text: bytes) -> str:
+def _key(lock_text: bytes, interpreter: Interpreter) -> str:
     """Another Python, another machine or another lock file is another environment."""
-    machine = (
-        f"{sys.implementation.cache_tag} {platform.python_version()} {platform.machine()} {os.path.realpath(sys.executable)}\n"
-    )
-    return hashlib.sha256(machine.encode() + lock_text).hexdigest()[:32]
+    kind = f"{sys.implementation.name} {interpreter.version} {platform.machine()} {os.path.realpath(interpreter.path)}\n"
+    return hashlib.sha256(kind.encode() + lock_text).hexdigest()[:32]
 
 
 def _environment(folder: Path) -> Environment:

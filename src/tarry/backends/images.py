@@ -8,7 +8,10 @@ first. The registry host (account and region) of a reference is ignored: reposit
     repositories = ["sagemaker-xgboost"]         # patterns of the repository
     tags = ["0.90-*", "1.*"]                     # patterns of the tag
     command = ["{python}", "{image}/serve.py"]   # also {tag}; no shell
-    requirements = "requirements.txt"            # hashed lock; left out: the server's own interpreter
+    requirements = "requirements.txt"            # hashed lock of wheels; left out: the server's own interpreter
+    sources = "sources.txt"                      # hashed lock of what exists as source archives only
+    python = "3.11"                              # of the environment ("{tag}": as the tag begins); left out: the server's
+    advice = "What to do about it."              # said when the environment cannot be built
     checks = ["import xgboost"]                  # Python that must run in the new environment
     programs = ["java"]                          # must be on the PATH
     ports = ["metrics"]                          # names of ports that it needs besides SAGEMAKER_BIND_TO_PORT
@@ -30,7 +33,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self
 
-from tarry.backends.environments import Environments, Progress
+from tarry.backends import pythons
+from tarry.backends.environments import Environment, Environments, Progress, Recipe
 from tarry.backends.interpreters import interpreter_paths
 from tarry.core.errors import ImageBroken, ImageNotFound, InvalidRequest
 
@@ -44,6 +48,8 @@ _REFERENCE = re.compile(
 _LISTS = {"repositories": True, "tags": True, "command": True, "checks": False, "programs": False, "ports": False}
 _PORT = re.compile(r"\{port(?:\.([^{}]*))?\}")
 _PORTS_MAX = 16
+_TEXTS = ("requirements", "sources", "python", "advice")
+_PYTHON = re.compile(r"3\.\d+(?![\w])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +85,9 @@ class Image:
     tags: tuple[str, ...]
     command: tuple[str, ...]
     requirements: Path | None
+    sources: Path | None
+    python: str | None
+    advice: str
     checks: tuple[str, ...]
     programs: tuple[str, ...]
     ports: tuple[str, ...]
@@ -95,12 +104,19 @@ class Image:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"{file} is not valid TOML: {error}.") from error
         _check_values(file, values)
-        requirements = values.get("requirements")
         return cls(
             directory=directory.resolve(),
-            requirements=None if requirements is None else directory.resolve() / requirements,
+            requirements=_path(directory, values.get("requirements")),
+            sources=_path(directory, values.get("sources")),
+            python=values.get("python"),
+            advice=values.get("advice", ""),
+            repositories=tuple(values["repositories"]),
+            tags=tuple(values["tags"]),
+            command=tuple(values["command"]),
+            checks=tuple(values.get("checks", ())),
+            programs=tuple(values.get("programs", ())),
+            ports=tuple(values.get("ports", ())),
             environment=values.get("environment", {}),
-            **{key: tuple(values.get(key, ())) for key in _LISTS},
         )
 
     def matches(self, reference: Reference) -> bool:
@@ -167,16 +183,42 @@ class ImageCatalogue:
             raise ImageBroken(f'Image "{parsed.repository}" needs {", ".join(missing)} in {SYSTEM_PATH}: install it.')
         python, path = Path(sys.executable), SYSTEM_PATH
         if image.requirements is not None:
-            environment = await self._environments.provide(parsed.repository, image.requirements, image.checks)
+            environment = await self._environment(image, image.requirements, parsed)
             python, path = environment.python, f"{environment.programs}{os.pathsep}{SYSTEM_PATH}"
         facts = {"{python}": str(python), "{image}": str(image.directory), "{tag}": parsed.tag}
         return PreparedImage(
             command=tuple(_fill(word, facts) for word in image.command),
             path=path,
             environment={name: _fill(value, facts) for name, value in image.environment.items()},
-            needed=(image.directory, *interpreter_paths(python)),
+            needed=(image.directory, BUILT_IN / "common", *interpreter_paths(python)),
             ports=("", *image.ports),
         )
+
+    async def _environment(self, image: Image, requirements: Path, reference: Reference) -> Environment:
+        interpreter = pythons.own()
+        if image.python is not None:
+            wanted = _fill(image.python, {"{tag}": reference.tag})
+            version = _PYTHON.match(wanted)
+            found = await pythons.find(version[0]) if version else None
+            if found is None:
+                raise ImageBroken(_no_python(reference, version[0] if version else None))
+            interpreter = found
+        recipe = Recipe(requirements=requirements, sources=image.sources, interpreter=interpreter, checks=image.checks)
+        try:
+            return await self._environments.provide(reference.repository, recipe)
+        except ImageBroken as error:
+            raise ImageBroken(f"{error} {image.advice}".rstrip()) from error
+
+
+def _path(directory: Path, name: str | None) -> Path | None:
+    return None if name is None else directory.resolve() / name
+
+
+def _no_python(reference: Reference, version: str | None) -> str:
+    image = f'Image "{reference.repository}"'
+    if version is None:
+        return f'{image} needs a tag that begins with a version of Python, such as 3.11; got "{reference.tag}".'
+    return f"{image} needs Python {version}, and there is none on this machine: install it, or put it on the PATH of the server."
 
 
 def _fill(word: str, facts: Mapping[str, str]) -> str:
@@ -184,14 +226,17 @@ def _fill(word: str, facts: Mapping[str, str]) -> str:
 
 
 def _check_values(file: Path, values: Mapping[str, Any]) -> None:
-    if unknown := set(values) - {*_LISTS, "requirements", "environment"}:
+    if unknown := set(values) - {*_LISTS, *_TEXTS, "environment"}:
         raise InvalidRequest(f"{file}: unknown key {min(unknown)!r}.")
     for key, required in _LISTS.items():
         value = values.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value) or (required and not value):
             raise InvalidRequest(f"{file}: {key} must be a {'non-empty ' if required else ''}list of strings, got {value!r}.")
-    if not isinstance(values.get("requirements", ""), str):
-        raise InvalidRequest(f"{file}: requirements must be the name of a file, got {values['requirements']!r}.")
+    for key in _TEXTS:
+        if not isinstance(values.get(key, ""), str):
+            raise InvalidRequest(f"{file}: {key} must be a string, got {values[key]!r}.")
+    if "requirements" not in values and (given := {"sources", "python"} & set(values)):
+        raise InvalidRequest(f"{file}: {min(given)} is of use only with requirements.")
     environment = values.get("environment", {})
     if not isinstance(environment, dict) or not all(isinstance(value, str) for value in environment.values()):
         raise InvalidRequest(f"{file}: environment must be a table of strings, got {environment!r}.")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.support.model_objects import archive_of
 
 from tarry.backends import environments as environments_module
-from tarry.backends.environments import MARKER, Environments
+from tarry.backends.environments import MARKER, Environments, Recipe
 from tarry.core.errors import ImageBroken
 
 
@@ -60,10 +61,9 @@ def folders(directory: Path) -> list[Path]:
 async def test_it_is_built_once_and_works(tmp_path: Path, requirements: Path) -> None:
     said: list[str] = []
     environments = Environments(tmp_path / "e", said.append)
-    first, second = await asyncio.gather(
-        environments.provide("thing", requirements, ["import tiny"]), environments.provide("thing", requirements, ["import tiny"])
-    )
-    assert first == second == await environments.provide("thing", requirements)
+    recipe = Recipe(requirements=requirements, checks=["import tiny"])
+    first, second = await asyncio.gather(environments.provide("thing", recipe), environments.provide("thing", recipe))
+    assert first == second == await environments.provide("thing", recipe)
     assert len([line for line in said if "building its environment" in line]) == 1
     assert "ready" in said[-1]
     process = await asyncio.create_subprocess_exec(str(first.python), "-c", "import tiny, sys; sys.exit(tiny.ANSWER)")
@@ -72,35 +72,68 @@ async def test_it_is_built_once_and_works(tmp_path: Path, requirements: Path) ->
     assert await process.wait() != 0, "the server's packages must not be visible"
 
 
+BACKEND = """
+import tiny, zipfile
+def build_wheel(directory, *_, **__):
+    name = "built-1.0-py3-none-any.whl"
+    info = "built-1.0.dist-info"
+    with zipfile.ZipFile(f"{directory}/{name}", "w") as wheel:
+        wheel.writestr("built.py", f"ANSWER = {tiny.ANSWER + 1}")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: built\\nVersion: 1.0\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return name
+"""
+
+
+@pytest.mark.usefixtures("builder")
+async def test_sources_are_built_with_what_the_wheels_brought(tmp_path: Path, requirements: Path) -> None:
+    archive = tmp_path / "built-1.0.tar.gz"
+    files = {
+        "PKG-INFO": "Metadata-Version: 2.1\nName: built\nVersion: 1.0\n",
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "backend.py": BACKEND,
+    }
+    archive.write_bytes(archive_of({f"built-1.0/{name}": text.encode() for name, text in files.items()}))
+    sources = tmp_path / "sources.txt"
+    sources.write_text(f"built @ {archive.as_uri()} --hash=sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}\n")
+    environments = Environments(tmp_path / "e")
+    built = await environments.provide("thing", Recipe(requirements=requirements, sources=sources))
+    process = await asyncio.create_subprocess_exec(str(built.python), "-c", "import built, sys; sys.exit(built.ANSWER)")
+    assert await process.wait() == 43
+    assert built != await environments.provide("thing", Recipe(requirements=requirements))
+
+
 async def test_another_lock_file_is_another_environment(tmp_path: Path, requirements: Path) -> None:
     environments = Environments(tmp_path / "e")
-    first = await environments.provide("thing", requirements)
+    first = await environments.provide("thing", Recipe(requirements=requirements))
     requirements.write_text(requirements.read_text() + "# changed\n")
-    assert await environments.provide("thing", requirements) != first
+    assert await environments.provide("thing", Recipe(requirements=requirements)) != first
 
 
 @pytest.mark.usefixtures("builder")
 async def test_a_failed_build_says_why_and_leaves_nothing(tmp_path: Path, requirements: Path) -> None:
     requirements.write_text(requirements.read_text().replace("sha256:", "sha256:0")[:-2])
     with pytest.raises(ImageBroken, match=r'(?si)environment of image "thing" could not be built: .*code.*hash'):
-        await Environments(tmp_path / "e").provide("thing", requirements)
+        await Environments(tmp_path / "e").provide("thing", Recipe(requirements=requirements))
     assert folders(tmp_path / "e") == []
 
 
 async def test_a_failed_check_is_a_failed_build(tmp_path: Path, requirements: Path) -> None:
     with pytest.raises(ImageBroken, match="No module named 'absent'"):
-        await Environments(tmp_path / "e").provide("thing", requirements, ["import absent"])
+        await Environments(tmp_path / "e").provide("thing", Recipe(requirements=requirements, checks=["import absent"]))
     assert folders(tmp_path / "e") == []
 
 
 async def test_a_missing_lock_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageBroken, match=r"none\.txt"):
-        await Environments(tmp_path / "e").provide("thing", tmp_path / "none.txt")
+        await Environments(tmp_path / "e").provide("thing", Recipe(requirements=tmp_path / "none.txt"))
 
 
 async def test_cancelling_ends_the_build(tmp_path: Path, requirements: Path) -> None:
     slow = f"import time, pathlib; pathlib.Path({str(tmp_path / 'here')!r}).touch(); time.sleep(600)"
-    building = asyncio.create_task(Environments(tmp_path / "e").provide("thing", requirements, [slow]))
+    recipe = Recipe(requirements=requirements, checks=[slow])
+    building = asyncio.create_task(Environments(tmp_path / "e").provide("thing", recipe))
     async with asyncio.timeout(60):
         while not (tmp_path / "here").exists():  # noqa: ASYNC110 - another process cannot set an event
             await asyncio.sleep(0.01)
@@ -115,8 +148,9 @@ async def test_a_killed_build_is_built_anew(tmp_path: Path, requirements: Path) 
     pid_file = tmp_path / "pid"
     slow = f"import os, time, pathlib; pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(600)"
     code = (
-        "import asyncio, sys; from pathlib import Path; from tarry.backends.environments import Environments; "
-        "asyncio.run(Environments(Path(sys.argv[1])).provide('thing', Path(sys.argv[2]), [sys.argv[3]]))"
+        "import asyncio, sys; from pathlib import Path; from tarry.backends.environments import Environments, Recipe; "
+        "asyncio.run(Environments(Path(sys.argv[1])).provide('thing', "
+        "Recipe(requirements=Path(sys.argv[2]), checks=[sys.argv[3]])))"
     )
     server = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -136,7 +170,7 @@ async def test_a_killed_build_is_built_anew(tmp_path: Path, requirements: Path) 
     await server.wait()
     [half] = folders(tmp_path / "e")
     (half / "half-built").touch()
-    built = await Environments(tmp_path / "e").provide("thing", requirements)
+    built = await Environments(tmp_path / "e").provide("thing", Recipe(requirements=requirements))
     assert built.python.parents[1] == half
     assert (half / MARKER).exists()
     assert not (half / "half-built").exists()

@@ -78,6 +78,25 @@ async def test_a_missing_program_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("python", "needs"),
+    [
+        ("3.1", r"needs Python 3\.1, and there is none"),
+        ("{tag}", r'needs a tag that begins with a version of Python.*got "1\.x"'),
+    ],
+)
+async def test_a_missing_python_is_named(tmp_path: Path, python: str, needs: str) -> None:
+    toml = GOOD + f'requirements = "requirements.txt"\npython = "{python}"\n'
+    with pytest.raises(ImageBroken, match=needs):
+        await ImageCatalogue([image(tmp_path / "thing", toml)], tmp_path).prepare("thing:1.x")
+
+
+async def test_a_failed_build_ends_with_the_images_advice(tmp_path: Path) -> None:
+    toml = GOOD + 'requirements = "none.txt"\nadvice = "Write one."\n'
+    with pytest.raises(ImageBroken, match=r"cannot be read: .* Write one\.$"):
+        await ImageCatalogue([image(tmp_path / "thing", toml)], tmp_path).prepare("thing:1.0")
+
+
+@pytest.mark.parametrize(
     ("toml", "message"),
     [
         ("=", "not valid TOML"),
@@ -85,6 +104,8 @@ async def test_a_missing_program_is_named(tmp_path: Path) -> None:
         ('repositories = ["a"]\ntags = ["b"]\n', "command must be a non-empty list"),
         (GOOD.replace('["thing"]', '"thing"'), "repositories must be"),
         (GOOD + "requirements = 1\n", "requirements must be"),
+        (GOOD + "python = 3.11\n", "python must be"),
+        (GOOD + 'python = "3.11"\n', "python is of use only with requirements"),
         (GOOD + "[environment]\nA = 1\n", "environment must be"),
         (GOOD + 'ports = ["a b"]\n', "ports must be at most 16 different names"),
         (GOOD + 'ports = ["a", "a"]\n', "ports must be at most 16 different names"),

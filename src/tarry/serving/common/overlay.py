@@ -1,0 +1,27 @@
+"""An environment of the instance's own over the image's, which all its instances share.
+
+What pip installs at start must not change the shared one. The overlay is a virtual environment of the same interpreter that sees
+the packages of the image's: pip counts those as installed, puts what is new or newer into the overlay, leaves the others alone.
+"""
+
+import os
+import pathlib
+import sys
+import sysconfig
+import venv
+
+
+def make():
+    """Make it in the instance's home directory; returns its interpreter."""
+    place = pathlib.Path(os.environ["HOME"], "environment")
+    venv.EnvBuilder(with_pip=False, symlinks=True, clear=True).create(place)
+    major, minor = sys.version_info[:2]
+    packages = place / "lib" / f"python{major}.{minor}" / "site-packages"
+    (packages / "image.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n", "utf-8")
+    return place / "bin" / "python"
+
+
+def enter(python):
+    """Make the overlay's interpreter and programs the first that are found by name."""
+    os.environ["PATH"] = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+    os.environ["VIRTUAL_ENV"] = str(python.parent.parent)
