@@ -4,12 +4,12 @@ import asyncio
 import json
 import os
 import platform
-import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from tests.support.instance import Instance
+from tests.support.wheels import WHEEL, tiny_wheel
 
 from tarry.backends import pythons
 
@@ -166,25 +166,9 @@ def predict_fn(data, model):
     server.close()
 
 
-@pytest.fixture
-def wheel(tmp_path: Path) -> bytes:
-    """A package ``tiny`` that the image does not have."""
-    info = "tiny-1.0.dist-info"
-    files = {
-        "tiny.py": "ANSWER = 42\n",
-        f"{info}/METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/RECORD": "",
-    }
-    with zipfile.ZipFile(tmp_path / "wheel", "w") as archive:
-        for name, text in files.items():
-            archive.writestr(name, text)
-    return (tmp_path / "wheel").read_bytes()
-
-
-async def test_requirements_are_installed_for_this_instance_alone(instance: Instance, wheel: bytes) -> None:
+async def test_requirements_are_installed_for_this_instance_alone(instance: Instance) -> None:
     script = "import tiny\ndef predict_fn(data, model):\n    return [tiny.ANSWER, tiny.__file__]\n"
-    more = {"code/requirements.txt": b"--no-index\n--find-links .\ntiny\n", "code/tiny-1.0-py3-none-any.whl": wheel}
+    more = {"code/requirements.txt": b"--no-index\n--find-links .\ntiny\n", f"code/{WHEEL}": tiny_wheel()}
     await instance.start(IMAGE, code(script, **more), SAGEMAKER_MODEL_SERVER_WORKERS="1")
     answer, file = json.loads((await instance.ask(b"null"))[2])
     assert answer == 42

@@ -25,7 +25,7 @@ def model(server: ServerProcess, name: str, environment: Environment = None, ima
 
 
 def config(server: ServerProcess, name: str, model_name: str, bucket_name: str, **over: Any) -> None:
-    """A configuration with one variant; ``topics``, ``concurrency`` and ``failure_path`` are optional."""
+    """A configuration with one variant; ``topics``, ``concurrency``, ``failure_path`` and ``startup_s`` are optional."""
     output: dict[str, Any] = {"S3OutputPath": f"s3://{bucket_name}/out"}
     if topics := over.get("topics"):
         output["NotificationConfig"] = topics
@@ -39,7 +39,7 @@ def config(server: ServerProcess, name: str, model_name: str, bucket_name: str, 
         "ModelName": model_name,
         "InstanceType": "ml.m5.xlarge",
         "InitialInstanceCount": over.get("instances", 1),
-        "ContainerStartupHealthCheckTimeoutInSeconds": 60,
+        "ContainerStartupHealthCheckTimeoutInSeconds": over.get("startup_s", 60),
     }
     server.client("sagemaker").create_endpoint_config(
         EndpointConfigName=name, ProductionVariants=[variant], AsyncInferenceConfig=inference

@@ -18,7 +18,23 @@ def make():
     major, minor = sys.version_info[:2]
     packages = place / "lib" / f"python{major}.{minor}" / "site-packages"
     (packages / "image.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n", "utf-8")
-    return place / "bin" / "python"
+    python = place / "bin" / "python"
+    for script in pathlib.Path(sys.executable).parent.iterdir():
+        translate(script, python)
+    return python
+
+
+def translate(script, python):
+    """A program of the image's environment names its interpreter in its first line: make one of the same name for the overlay."""
+    wanted = f"#!{sys.executable}\n".encode()
+    if script.is_symlink() or not script.is_file():
+        return
+    with script.open("rb") as file:
+        if file.read(len(wanted)) != wanted:
+            return
+        mine = python.parent / script.name
+        mine.write_bytes(f"#!{python}\n".encode() + file.read())
+        mine.chmod(0o755)
 
 
 def enter(python):

@@ -1,0 +1,56 @@
+"""What the real SageMaker toolkits need to live beside others on one machine: they were made to have a container to themselves.
+
+``enter`` comes first: it makes the instance's own environment over the image's and starts the program again in it, so that the
+toolkit's ``pip install`` of code/requirements.txt changes nothing that is shared.
+"""
+
+import os
+import pathlib
+import socket
+import sys
+
+import overlay
+import psutil
+
+
+def enter(program):
+    """Start ``program`` again in the instance's own environment; returns when this is that environment."""
+    place = os.path.realpath(os.environ["HOME"])
+    if not os.path.realpath(sys.prefix).startswith(place + os.sep):
+        python = overlay.make()
+        overlay.enter(python)
+        os.execv(python, [str(python), "-u", program, *sys.argv[1:]])  # noqa: S606 - becoming it is the purpose
+
+
+def keep_apart(*modules):
+    """Give toolkit modules a configuration file in the instance's home, and let them look for the server among their children.
+
+    As they are, they write below /etc and take any server process of the machine for their own, or fail when there are two.
+    """
+    for module in modules:
+        for name in ("TS_CONFIG_FILE", "MMS_CONFIG_FILE"):
+            if hasattr(module, name):
+                setattr(module, name, str(pathlib.Path(os.environ["HOME"], pathlib.Path(getattr(module, name)).name)))
+    psutil.process_iter = lambda *_, **__: psutil.Process().children(recursive=True)
+
+
+def default(name, value):
+    """Set a variable that the model's Environment leaves open."""
+    os.environ.setdefault(name, str(value))
+
+
+def spare_ports(count):
+    """Ports for what SAGEMAKER_BIND_TO_PORT does not move: from SAGEMAKER_SAFE_PORT_RANGE, else any that are free now."""
+    given = os.environ.get("SAGEMAKER_SAFE_PORT_RANGE")
+    if given:
+        first, last = map(int, given.split("-"))
+        if last - first + 1 >= count:
+            return list(range(first, first + count))
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
