@@ -1,3 +1,4 @@
+import re
 import sys
 from pathlib import Path
 
@@ -42,6 +43,45 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
 )
 async def test_every_xgboost_tag_of_the_sdk_is_known(tmp_path: Path, tag: str) -> None:
     await ImageCatalogue([], tmp_path).check(f"683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:{tag}")
+
+
+@pytest.mark.parametrize(
+    ("directory", "references"),
+    [
+        (
+            "pytorch-inference-mms",
+            [
+                f"pytorch-inference:{tag}"
+                for tag in ("1.2.0-cpu-py3", "1.3.1-gpu-py2", "1.4-cpu-py36", "1.4.0-cpu-py3", "1.5.0-cpu-py3")
+            ],
+        ),
+        (
+            "pytorch-inference",
+            [
+                f"pytorch-inference:{version}-cpu-{python}"
+                for python, versions in {
+                    "py3": ("1.6", "1.6.0", "1.7.1", "1.8", "1.8.0", "1.8.1"),
+                    "py38": ("1.9.0", "1.9.1", "1.10", "1.10.2", "1.11.0", "1.12", "1.12.1"),
+                    "py310": ("1.13.1", "2.0.0", "2.0.1", "2.1.0", "2.2.0"),
+                    "py312": ("2.3.0", "2.4.0", "2.5.1", "2.6", "2.6.0"),
+                }.items()
+                for version in versions
+            ],
+        ),
+        (
+            "huggingface-pytorch-inference",
+            [
+                "huggingface-pytorch-inference:1.7.1-transformers4.6.1-cpu-py36-ubuntu18.04",
+                "huggingface-pytorch-inference:1.13.1-transformers4.26.0-gpu-py39-cu117-ubuntu20.04",
+                "huggingface-pytorch-inference:2.6.0-transformers4.51.3-cpu-py312-ubuntu22.04",
+            ],
+        ),
+        ("tarry-python", ["tarry/python:3.9", "tarry/python:3.12", "tarry/python:3.14"]),
+    ],
+)
+def test_the_tags_of_the_sdk_lead_to_their_server(tmp_path: Path, directory: str, references: list[str]) -> None:
+    catalogue = ImageCatalogue([], tmp_path)
+    assert {catalogue.find(reference)[0].directory.name for reference in references} == {directory}
 
 
 async def test_an_image_without_requirements_runs_on_the_servers_interpreter(tmp_path: Path) -> None:
@@ -128,4 +168,6 @@ def test_built_in_images_are_whole() -> None:
     assert images
     for built_in in images:
         assert built_in.requirements is not None
-        assert built_in.requirements.is_file()
+        for file in filter(None, (built_in.requirements, built_in.sources)):
+            assert "--hash=sha256:" in file.read_text()
+            assert not re.search(r"^(?:-|.*(?:://| @ ))", file.read_text(), re.MULTILINE), "no index, no address"
