@@ -69,12 +69,13 @@ print(transformers.pipeline("text-classification", model=sys.argv[1])("good day"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """``seed`` is the Environment block of the guide; ``impatient`` gives a request one second."""
+    """``seed`` is the Environment block of the guide; ``impatient`` gives ``patience_s`` seconds to a request, and to loading."""
 
     name: str
     image: str
     seed: Mapping[str, str]
     impatient: Mapping[str, str]
+    patience_s: int = 10
 
     def prepare(self) -> str:
         """Build its environment, once; its interpreter. Skips where the machine lacks what it needs."""
@@ -91,19 +92,20 @@ TORCHSERVE = Stack(
     name="torchserve",
     image=f"{_REGISTRY}/pytorch-inference:1.8.1-cpu-py3",
     seed={"TS_MAX_REQUEST_SIZE": "100000000", "TS_MAX_RESPONSE_SIZE": "100000000", "TS_DEFAULT_RESPONSE_TIMEOUT": "1000"},
-    impatient={"TS_DEFAULT_RESPONSE_TIMEOUT": "1"},
+    impatient={"TS_DEFAULT_RESPONSE_TIMEOUT": "10"},
 )
 PYTORCH_MMS = Stack(
     name="pytorch-mms",
     image=f"{_REGISTRY}/pytorch-inference:1.4.0-cpu-py3",
     seed={"MMS_MAX_REQUEST_SIZE": "1000000000", "MMS_MAX_RESPONSE_SIZE": "1000000000", "MMS_DEFAULT_RESPONSE_TIMEOUT": "900"},
-    impatient={"MMS_DEFAULT_RESPONSE_TIMEOUT_SECONDS": "1"},
+    impatient={"MMS_DEFAULT_RESPONSE_TIMEOUT_SECONDS": "10"},
 )
 HUGGING_FACE = Stack(
     name="hugging-face",
     image=f"{_REGISTRY}/huggingface-pytorch-inference:1.13.1-transformers4.26.0-cpu-py39-ubuntu20.04",
     seed={"MMS_MAX_REQUEST_SIZE": "2000000000", "MMS_MAX_RESPONSE_SIZE": "2000000000", "MMS_DEFAULT_RESPONSE_TIMEOUT": "900"},
-    impatient={"MMS_DEFAULT_RESPONSE_TIMEOUT_SECONDS": "1"},
+    impatient={"MMS_DEFAULT_RESPONSE_TIMEOUT_SECONDS": "40"},
+    patience_s=40,
 )
 ALL = (TORCHSERVE, PYTORCH_MMS, HUGGING_FACE)
 

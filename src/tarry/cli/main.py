@@ -12,7 +12,7 @@ from rich.text import Text
 import tarry
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
 from tarry.bootstrap.sdk_config import FILE as SDK_CONFIG
-from tarry.cli import invocations, keys, queues
+from tarry.cli import invocations, keys, models, queues
 from tarry.cli.invoke import invoke_command
 from tarry.cli.shared import DataDir, messages, one_line, working
 from tarry.core.errors import TarryError
@@ -123,6 +123,9 @@ app.add_typer(invocations.app, name="invocations")
 app.command("endpoints")(queues.endpoints)
 app.add_typer(queues.app, name="queue")
 app.add_typer(keys.app, name="keys")
+
+app.command("package")(models.package)
+app.command("serve-local")(models.serve_local)
 
 images = typer.Typer(help="What can be started.", no_args_is_help=True)
 app.add_typer(images, name="images")

@@ -1,0 +1,175 @@
+"""One instance of an image with a model archive from this disk, without a server: for people who debug their model."""
+
+import asyncio
+import hashlib
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tarry.backends.engines.addresses import PortRange
+from tarry.backends.engines.process import ProcessEngine
+from tarry.backends.images import ImageCatalogue
+from tarry.backends.model_data import ModelData
+from tarry.backends.modelserver import HttpModelServer
+from tarry.core.catalog import ModelDataSource
+from tarry.core.errors import InstanceStartError
+from tarry.core.names import S3Location
+from tarry.ports import ContainerSpec, InstanceSpec, ListedObject, ModelRequest, OpenObject, Staged
+
+LOG_LINES = 200
+_ID = "local"
+_URI = "s3://local/model.tar.gz"
+_READ_BYTES = 1024 * 1024
+_PING_PAUSE_S = 0.1
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What to start, and what to ask it: ``request`` None asks nothing but pings."""
+
+    archive: Path
+    image: str
+    environment: Mapping[str, str]
+    environments_dir: Path
+    directories: Sequence[Path] = ()
+    startup_timeout_s: int = 480
+    request: "Request | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request body and its headers."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    timeout_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of the request; ``elapsed_s`` in seconds."""
+
+    status: int
+    content_type: str
+    body: bytes
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """How it went: seconds until it listened, and until /ping was 200 (None: it never was); what it has printed."""
+
+    listened_s: float
+    healthy_s: float | None
+    answer: Answer | None
+    log: tuple[str, ...]
+
+
+async def serve_local(wanted: Wanted, say: Say) -> Report:
+    """Start it, ping it until it is healthy, ask, stop it. ``say`` hears of the environment's build.
+
+    Errors: ImageNotFound, ImageBroken, ModelDataError, InstanceStartError, and those of ports.ModelServer.invoke.
+    """
+    with tempfile.TemporaryDirectory(prefix="tarry-") as directory:
+        engine = ProcessEngine(
+            Path(directory),
+            images=ImageCatalogue(wanted.directories, wanted.environments_dir, say),
+            model_data=ModelData(_OneFile(wanted.archive), Path(directory) / "models"),
+            ports=PortRange(20000, 29999),
+            region="us-east-1",
+        )
+        models = HttpModelServer()
+        await engine.open()
+        try:
+            return await _try(wanted, engine, models)
+        finally:
+            await models.close()
+            await engine.close()
+
+
+async def _try(wanted: Wanted, engine: ProcessEngine, models: HttpModelServer) -> Report:
+    began = time.monotonic()
+    (address,) = await engine.start(_spec(wanted))
+    listened_s = time.monotonic() - began
+    healthy = await _healthy(address, engine, models, began + wanted.startup_timeout_s)
+    healthy_s = time.monotonic() - began if healthy else None
+    answer = await _ask(address, models, wanted.request) if healthy and wanted.request else None
+    log = await engine.log_tail(_ID, LOG_LINES)
+    return Report(listened_s=listened_s, healthy_s=healthy_s, answer=answer, log=log)
+
+
+def _spec(wanted: Wanted) -> InstanceSpec:
+    container = ContainerSpec(image=wanted.image, model_data=ModelDataSource(s3_uri=_URI), environment=dict(wanted.environment))
+    return InstanceSpec(
+        instance_id=_ID,
+        endpoint_name=_ID,
+        variant_name=_ID,
+        instance_type=_ID,
+        containers=(container,),
+        model_data_timeout_s=3600,
+        startup_timeout_s=wanted.startup_timeout_s,
+    )
+
+
+async def _healthy(address: str, engine: ProcessEngine, models: HttpModelServer, deadline: float) -> bool:
+    while time.monotonic() < deadline:
+        (status,) = await engine.observe()
+        if status.exit_code is not None:
+            return False
+        if await models.ping(address):
+            return True
+        await asyncio.sleep(_PING_PAUSE_S)
+    return False
+
+
+async def _ask(address: str, models: HttpModelServer, request: Request) -> Answer:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield request.body
+
+    began = time.monotonic()
+    asked = ModelRequest(headers=request.headers, size=len(request.body), chunks=chunks())
+    async with models.invoke(address, asked, timeout_s=request.timeout_s) as response:
+        body = b"".join([chunk async for chunk in response.chunks])
+    return Answer(status=response.status, content_type=response.content_type, body=body, elapsed_s=time.monotonic() - began)
+
+
+class _OneFile:
+    """An ObjectStore with one object, whatever it is asked for: a file of this disk."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    @asynccontextmanager
+    async def open(self, location: S3Location) -> AsyncIterator[OpenObject]:
+        try:
+            stream = await asyncio.to_thread(self._file.open, "rb")
+        except OSError as error:
+            raise InstanceStartError(f"{self._file} cannot be read: {error.strerror}.") from error
+        with stream:
+            facts = self._file.stat()
+            etag = hashlib.sha256(f"{facts.st_mtime_ns} {facts.st_size}".encode()).hexdigest()
+
+            async def chunks() -> AsyncIterator[bytes]:
+                while chunk := await asyncio.to_thread(stream.read, _READ_BYTES):
+                    yield chunk
+
+            yield OpenObject(content_type="application/x-tar", size=facts.st_size, etag=etag, chunks=chunks())
+
+    def list(self, prefix: S3Location) -> AsyncIterator[ListedObject]:
+        raise NotImplementedError
+
+    async def stage(
+        self, location: S3Location, *, content_type: str, metadata: Mapping[str, str], chunks: AsyncIterator[bytes]
+    ) -> Staged:
+        raise NotImplementedError
+
+    async def publish(self, staged: Staged) -> None:
+        raise NotImplementedError
+
+    async def discard(self, staged: Staged) -> None:
+        raise NotImplementedError

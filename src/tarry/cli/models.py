@@ -1,0 +1,101 @@
+"""``tarry package`` and ``tarry serve-local``: making a model archive, and trying it before there is an endpoint."""
+
+import asyncio
+import mimetypes
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from tarry.cli.shared import hint, messages, print_properties, printable, working
+from tarry.core.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from tarry.bootstrap.serve_local import Report
+
+SHOWN_BYTES = 2000
+FAILED = 3
+"""Exit code when the model cannot be served or answers with an error; 1 is for a command that cannot be carried out."""
+
+
+def package(
+    directory: Annotated[Path, typer.Argument(help="What becomes /opt/ml/model: the model's files, and code/inference.py.")],
+    output: Annotated[Path, typer.Option(help="The archive.", dir_okay=False)] = Path("model.tar.gz"),
+    program: Annotated[str, typer.Option(help="Name of the program in code/.")] = "inference.py",
+) -> None:
+    """Make a model archive of a directory, and look for what would keep it from being served."""
+    from tarry.backends.model_package import make  # noqa: PLC0415 - slow to import
+
+    made = make(directory, output, program)
+    for doubt in made.doubts:
+        messages.print(Text.assemble(("doubtful:", "bold yellow"), f" {doubt}"))
+    if made.left_out:
+        messages.print(f"left out: {', '.join(sorted(made.left_out)[:20])}")
+    typer.echo(f"{output}: {made.files} files, {made.size} bytes")
+    hint(f"Try it: tarry serve-local {output} --image IMAGE --input FILE")
+
+
+def serve_local(  # noqa: PLR0913, PLR0917 - one parameter a flag
+    archive: Annotated[Path, typer.Argument(help="model.tar.gz", exists=True, dir_okay=False)],
+    image: Annotated[str, typer.Option(help="Image reference, as in CreateModel.")],
+    input: Annotated[Path | None, typer.Option(help="File with a request.", exists=True, dir_okay=False)] = None,
+    content_type: Annotated[str | None, typer.Option(help="Of the request. [default: what the file's name tells]")] = None,
+    accept: Annotated[str | None, typer.Option(help="Content type that the answer should have.")] = None,
+    environment: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, as in the model's Environment; may repeat.")] = None,
+    environments: Annotated[
+        Path | None, typer.Option(help="Where the images' environments are kept. [default: ~/.cache/tarry/environments]")
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Directory whose tarry.toml names more images.")] = None,
+) -> None:
+    """Start one instance of an image with a model archive, ping it, send a request, tell how it went, stop it.
+
+    Exit code 0: it is healthy and has answered with 2xx; 3: it is not, or has not (its log is shown).
+    """
+    from tarry.bootstrap import serve_local as local  # noqa: PLC0415 - slow to import
+    from tarry.settings import load  # noqa: PLC0415
+
+    request = None
+    if input is not None:
+        kind = content_type or mimetypes.MimeTypes().guess_type(input.name)[0]
+        headers = {name: value for name, value in {"Content-Type": kind, "Accept": accept}.items() if value}
+        request = local.Request(body=input.read_bytes(), headers=headers)
+    wanted = local.Wanted(
+        archive=archive,
+        image=image,
+        environment=dict(_pair(text) for text in environment or ()),
+        environments_dir=environments or _cache() / "environments",
+        directories=load(data_dir, {}).images.directories if data_dir else (),
+        request=request,
+    )
+    with working(f"serving {archive} with {image}") as status:
+        report = asyncio.run(local.serve_local(wanted, lambda line: status.update(Text(line))))
+    raise typer.Exit(_tell(report))
+
+
+def _tell(report: "Report") -> int:
+    healthy, answer = report.healthy_s is not None, report.answer
+    pairs = [("listens", f"after {report.listened_s:.1f} s")]
+    pairs.append(("/ping", f"200 after {report.healthy_s:.1f} s" if report.healthy_s is not None else "never 200"))
+    if answer is not None:
+        pairs.append(("/invocations", f"{answer.status} {answer.content_type} after {answer.elapsed_s:.2f} s"))
+        pairs.append(("answer", f"{len(answer.body)} bytes"))
+    good = healthy and (answer is None or 200 <= answer.status < 300)
+    if not good:
+        messages.print(printable("\n".join(report.log)))
+    print_properties(pairs)
+    if answer is not None:
+        typer.echo(printable(answer.body[:SHOWN_BYTES].decode("utf-8", "replace")))
+    return 0 if good else FAILED
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise InvalidRequest(f"--environment expects NAME=VALUE, got {text!r}.")
+    return name, value
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tarry"
