@@ -26,7 +26,7 @@ _PARAMETERS = {
     "output_fn": ("prediction", "accept"),
     "transform_fn": ("model", "data", "content_type", "accept"),
 }
-# AWS: the functions and their parameters: the repository aws/sagemaker-inference-toolkit. Each may take a context as its last.
+# AWS: the functions and their parameters, and that each may take a context more (repository aws/sagemaker-inference-toolkit).
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
