@@ -29,10 +29,8 @@ joblib.dump(model, sys.argv[1])
 
 @pytest.fixture
 async def instance(tmp_path: Path) -> AsyncIterator[Instance]:
-    instance = Instance(tmp_path)
-    await instance.engine.open()
-    yield instance
-    await instance.close()
+    async with Instance.opened(tmp_path) as instance:
+        yield instance
 
 
 @pytest.fixture

@@ -3,13 +3,18 @@
 import asyncio
 import io
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Self
 
 import aiohttp
 from tests.support.model_objects import ModelObjects, archive_of
 
 from tarry.backends.engines.addresses import PortRange
+from tarry.backends.engines.homes import Sandbox
 from tarry.backends.engines.process import ProcessEngine
+from tarry.backends.engines.sandbox import choose_sandbox
 from tarry.backends.images import ImageCatalogue
 from tarry.backends.model_data import ModelData
 from tarry.core.catalog import ModelDataSource
@@ -21,15 +26,16 @@ _READY_S_MAX = 300.0
 
 
 class Instance:
-    """``start`` it with the files of a model archive; it is ready when ``start`` returns."""
+    """``start`` it with the files of a model archive; it is ready when ``start`` returns. In a sandbox, where there is one."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, sandbox: Sandbox) -> None:
         self.objects = ModelObjects()
         self.engine = ProcessEngine(
             directory,
             images=ImageCatalogue([], ENVIRONMENTS),
             model_data=ModelData(self.objects, directory / "models"),
             ports=PortRange(20000, 29999),
+            sandbox=sandbox,
             region="us-east-1",
         )
         self.http = aiohttp.ClientSession(skip_auto_headers=["Content-Type", "Accept"])
@@ -74,6 +80,17 @@ class Instance:
     async def log(self) -> str:
         """What it has printed."""
         return "\n".join(await self.engine.log_tail("i-1", 500))
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, directory: Path) -> AsyncIterator[Self]:
+        """One on an engine that has been opened; ended afterwards."""
+        instance = cls(directory, await choose_sandbox("auto", None, directory))
+        await instance.engine.open()
+        try:
+            yield instance
+        finally:
+            await instance.close()
 
     async def close(self) -> None:
         """End it."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.process import ProcessEngine
+from tarry.backends.engines.sandbox import choose_sandbox
 from tarry.backends.images import ImageCatalogue
 from tarry.backends.model_data import ModelData
 from tarry.backends.modelserver import HttpModelServer
@@ -81,6 +82,7 @@ async def serve_local(wanted: Wanted, say: Say) -> Report:
             images=ImageCatalogue(wanted.directories, wanted.environments_dir, say),
             model_data=ModelData(_OneFile(wanted.archive), Path(directory) / "models"),
             ports=PortRange(20000, 29999),
+            sandbox=await choose_sandbox("auto", None, Path(directory)),
             region="us-east-1",
         )
         models = HttpModelServer()

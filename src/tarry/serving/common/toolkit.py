@@ -6,7 +6,6 @@ toolkit's ``pip install`` of code/requirements.txt changes nothing that is share
 
 import os
 import pathlib
-import socket
 import sys
 
 import overlay
@@ -32,25 +31,3 @@ def keep_apart(*modules):
             if hasattr(module, name):
                 setattr(module, name, str(pathlib.Path(os.environ["HOME"], pathlib.Path(getattr(module, name)).name)))
     psutil.process_iter = lambda *_, **__: psutil.Process().children(recursive=True)
-
-
-def default(name, value):
-    """Set a variable that the model's Environment leaves open."""
-    os.environ.setdefault(name, str(value))
-
-
-def spare_ports(count):
-    """Ports for what SAGEMAKER_BIND_TO_PORT does not move: from SAGEMAKER_SAFE_PORT_RANGE, else any that are free now."""
-    given = os.environ.get("SAGEMAKER_SAFE_PORT_RANGE")
-    if given:
-        first, last = map(int, given.split("-"))
-        if last - first + 1 >= count:
-            return list(range(first, first + count))
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

@@ -1,9 +1,5 @@
-"""Starts AWS's SageMaker PyTorch toolkit of the time of PyTorch 1.4, which configures and starts Multi Model Server.
+"""Starts AWS's SageMaker PyTorch toolkit of the time of PyTorch 1.4, which configures and starts Multi Model Server."""
 
-The server takes its settings from MMS_* variables too, and they come before the toolkit's own.
-"""
-
-import os
 import pathlib
 import sys
 
@@ -13,9 +9,6 @@ import toolkit
 
 if __name__ == "__main__":
     toolkit.enter(__file__)
-    port = os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")
-    toolkit.default("MMS_INFERENCE_ADDRESS", f"http://127.0.0.1:{port}")
-    toolkit.default("MMS_MANAGEMENT_ADDRESS", f"http://127.0.0.1:{port}")
 
     from sagemaker_inference import model_server
     from sagemaker_pytorch_serving_container import serving
