@@ -18,11 +18,11 @@ _REGISTRY = "683313688378.dkr.ecr.us-east-1.amazonaws.com"
 XGBOOST = Stack(name="xgboost", image=f"{_REGISTRY}/sagemaker-xgboost:0.90-1-cpu-py3", seed={}, impatient={})
 SCIKIT_LEARN = Stack(name="scikit-learn", image=f"{_REGISTRY}/sagemaker-scikit-learn:1.2-1-cpu-py3", seed={}, impatient={})
 DIRECTORIES = {
-    XGBOOST: "sagemaker-xgboost",
-    SCIKIT_LEARN: "sagemaker-scikit-learn",
-    TORCHSERVE: "pytorch-inference",
-    PYTORCH_MMS: "pytorch-inference-mms",
-    HUGGING_FACE: "huggingface-pytorch-inference",
+    "xgboost": "sagemaker-xgboost",
+    "scikit-learn": "sagemaker-scikit-learn",
+    "torchserve": "pytorch-inference",
+    "pytorch-mms": "pytorch-inference-mms",
+    "hugging-face": "huggingface-pytorch-inference",
 }
 CONSTANT = "import numpy, sklearn.dummy\ndef model_fn(d):\n    return sklearn.dummy.DummyRegressor().fit([[0, 0]], [7])\n"
 
@@ -61,17 +61,17 @@ def test_an_endpoint_of_each_stack_at_once(server: ServerProcess, tmp_path: Path
         assert (said[0]["score"] if stack is HUGGING_FACE else said) == answer, stack.name
     memory = _memory(server)
     assert set(memory) == set(DIRECTORIES)
-    for stack, (processes, megabytes) in memory.items():
-        tell(f"{stack.name}: {processes} processes, {megabytes:.0f} MB")
+    for name, (processes, megabytes) in memory.items():
+        tell(f"{name}: {processes} processes, {megabytes:.0f} MB")
 
 
-def _memory(server: ServerProcess) -> dict[Stack, tuple[int, float]]:
+def _memory(server: ServerProcess) -> dict[str, tuple[int, float]]:
     """Processes and proportional set size (what is shared counted once) of each stack's instance."""
     found = {}
     for child in psutil.Process(server.pid).children():
-        family = [child, *child.children(recursive=True)]
+        family = [one for one in (child, *child.children(recursive=True)) if one.status() != psutil.STATUS_ZOMBIE]
         words = " ".join(word for one in family for word in one.cmdline())
-        for stack, directory in DIRECTORIES.items():
+        for name, directory in DIRECTORIES.items():
             if f"serving/{directory}/" in words:
-                found[stack] = (len(family), sum(one.memory_full_info().pss for one in family) / 1e6)
+                found[name] = (len(family), sum(one.memory_full_info().pss for one in family) / 1e6)
     return found
