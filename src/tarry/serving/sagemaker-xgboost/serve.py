@@ -1,149 +1,101 @@
-"""The HTTP face of the XGBoost container: /ping, /execution-parameters and /invocations.
+"""Starts the server of the XGBoost image; the tag of the image is the one argument.
 
-Usage: serve.py TAG. Tags 0.90-* answer as those versions do: predictions joined by commas, text/csv, whatever Accept says. Newer
-tags answer Accept with csv, json or jsonlines. OURS: libsvm indices are taken as they stand for every tag.
+gunicorn with threads: a ping is answered while predictions run, since the library lets go of Python's lock. The modules are in
+packages of their own (``xgboost_serving``, and ``user_modules`` for scripts), so that no script meets one of ours by its name.
 """
 
-import json
-import multiprocessing
+import logging
 import os
 import sys
-import traceback
+from pathlib import Path
 
-import flask
-import gunicorn.app.base
-import model as models
-import payload as payloads
-import xgboost
+from xgboost_serving import source, tags
+from xgboost_serving import variables as environment
 
-TAG = sys.argv[1] if len(sys.argv) > 1 else "0.90-1"
-OLD = TAG.startswith("0.90-")
-BODY_BYTES_MAX = 6 * 1024 * 1024
+HERE = Path(__file__).resolve().parent
 KEEP_ALIVE_S = 75
 THREADS = 64
-ANSWERS = ("text/csv", "application/json", "application/jsonlines")
-
-app = flask.Flask(__name__)
-if not OLD:
-    # AWS: 0.90-1 knows no such limit; newer versions have 6 MiB unless the variable says otherwise
-    # (the repository aws/sagemaker-xgboost-container).
-    app.config["MAX_CONTENT_LENGTH"] = int(os.environ.get("MAX_CONTENT_LENGTH", BODY_BYTES_MAX))
+GRACE_S = 25
+CODE_VARIABLE = "XGBOOST_SERVING_CODE"
+"""Names the script's directory to the interpreter that has its requirements: this program starts once more, in that one."""
 
 
-@app.get("/ping")
-def ping():
+def main(tag_text):
+    """Serve until SIGTERM. Ends with a sentence if it cannot start."""
     try:
-        models.booster()
-    except Exception as error:
-        return failed(f"Unable to load model: {error}", 500)
-    return flask.Response(status=200)
+        tag = tags.tag_of(tag_text)
+        variables = environment.read(os.environ, tag)
+        code = _code(variables) if variables.program else None
+    except (ValueError, environment.Wrong, source.NoSource) as error:
+        sys.exit(f"cannot start: {error}")
+    os.environ.setdefault("SM_MODEL_DIR", str(variables.model_dir))
+    logging.basicConfig(level=variables.log_level, format="%(asctime)s %(levelname)s - %(name)s - %(message)s")
+    app, models = _app(tag, variables, code)
+    _serve(app, models, variables)
 
 
-@app.get("/execution-parameters")
-def execution_parameters():
-    megabytes = (app.config["MAX_CONTENT_LENGTH"] or BODY_BYTES_MAX) // 1024**2
-    parameters = {"MaxConcurrentTransforms": workers(), "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": megabytes}
-    return flask.Response(json.dumps(parameters), mimetype="application/json")
+def _code(variables):
+    """The directory of the user's script, in an interpreter that has what it needs."""
+    if CODE_VARIABLE in os.environ:
+        return Path(os.environ[CODE_VARIABLE])
+    code = source.fetch(variables)
+    python = source.interpreter(code, variables)
+    if python != sys.executable:
+        os.environ[CODE_VARIABLE] = str(code)
+        sys.stdout.flush()
+        os.execv(python, [python, *sys.argv])  # noqa: S606
+    return code
 
 
-@app.post("/invocations")
-def invocations():
-    body = flask.request.get_data(cache=False)
-    if not body:
-        return flask.Response(status=204)
-    try:
-        content_type = payloads.content_type_of(flask.request.content_type)
-    except payloads.NotAccepted as error:
-        return failed(str(error), 415)
-    try:
-        model = models.booster()
-    except Exception as error:
-        return failed(f"Unable to load model: {error}", 500)
-    try:
-        matrix = payloads.parse(body, content_type, model.num_features())
-    except payloads.NotAccepted as error:
-        return failed(str(error), 415)
-    try:
-        predictions = models.predict(model, matrix, all_trees=OLD)
-    except Exception as error:
-        return failed(f"Unable to evaluate payload provided: {error}", 400)
-    accept = accepted()
-    if accept is None:
-        return failed(
-            f"Accept type {flask.request.headers.get('Accept')} is not supported. Expected one of: {', '.join(ANSWERS)}.", 406
-        )
-    return flask.Response(encoded(predictions.tolist(), accept), mimetype=accept)
+def _app(tag, variables, code):
+    if code is None:
+        from xgboost_serving import algorithm  # noqa: PLC0415 - not before the right interpreter runs
+
+        return algorithm.create_app(tag, variables)
+    sys.dont_write_bytecode = True  # the script may lie among model data, which is shared
+    sys.path[0:1] = []  # the directory of this program
+    sys.path.append(str(HERE / "user_modules"))
+    from xgboost_serving import script  # noqa: PLC0415 - likewise
+
+    return script.create_app(variables, code)
 
 
-@app.errorhandler(413)
-def too_large(_):
-    # The rest of the body is read and dropped: a client that is still sending would not see the answer.
-    while flask.request.environ["wsgi.input"].read(1024 * 1024):
-        pass
-    return failed(f"The payload is larger than MAX_CONTENT_LENGTH ({app.config['MAX_CONTENT_LENGTH']} bytes).", 413)
+def _serve(app, models, variables):
+    import gunicorn.app.base  # noqa: PLC0415 - likewise
+    import xgboost  # noqa: PLC0415
 
+    def warm_up(_worker):
+        try:
+            models()
+        except Exception as error:
+            print(f"Unable to load model: {error}", file=sys.stderr, flush=True)
 
-def accepted():
-    """The type to answer with, or None if the client takes none of ours."""
-    default = os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or "text/csv"
-    wanted = (flask.request.headers.get("Accept") or "").split(";")[0].strip().lower()
-    if OLD:
-        return "text/csv"
-    if wanted in ("", "*/*"):
-        wanted = default
-    return wanted if wanted in ANSWERS else None
+    class Server(gunicorn.app.base.BaseApplication):
+        """gunicorn with our settings in place of a command line's."""
 
+        def load_config(self):
+            """Called by gunicorn for its settings."""
+            self.cfg.set("bind", f"127.0.0.1:{variables.port}")
+            self.cfg.set("workers", variables.workers)
+            self.cfg.set("worker_class", "gthread")
+            self.cfg.set("threads", THREADS)
+            self.cfg.set("keepalive", KEEP_ALIVE_S)
+            # OURS: no time limit of its own (the container has 60 s, or SAGEMAKER_MODEL_SERVER_TIMEOUT): the platform has one.
+            self.cfg.set("timeout", 0)
+            self.cfg.set("graceful_timeout", GRACE_S)
+            self.cfg.set("proc_name", "sagemaker-xgboost")
+            self.cfg.set("post_worker_init", warm_up)
 
-def encoded(predictions, accept):
-    if accept == "application/json":
-        return json.dumps({"predictions": [{"score": score} for score in predictions]})
-    if accept == "application/jsonlines":
-        return "".join(json.dumps({"score": score}) + "\n" for score in predictions)
-    if os.environ.get("SAGEMAKER_BATCH"):
-        return "\n".join(map(str, predictions)) + "\n"
-    if OLD or not any(isinstance(score, list) for score in predictions):
-        return ",".join(map(str, predictions))
-    return "\n".join(",".join(map(str, row)) for row in predictions)
+        def load(self):
+            """Called by gunicorn for the application."""
+            return app
 
-
-def failed(text, status):
-    if sys.exc_info()[0] is not None:
-        traceback.print_exc()
-    print(f"{flask.request.path}: {status} {text}", file=sys.stderr, flush=True)
-    return flask.Response(text, status=status)
-
-
-def workers():
-    return int(os.environ.get("SAGEMAKER_MODEL_SERVER_WORKERS") or multiprocessing.cpu_count())
-
-
-class Server(gunicorn.app.base.BaseApplication):
-    """gunicorn with threads: a ping is answered while predictions run, since the library lets go of Python's lock."""
-
-    def load_config(self):
-        """Called by gunicorn for its settings."""
-        self.cfg.set("bind", f"127.0.0.1:{os.environ.get('SAGEMAKER_BIND_TO_PORT', '8080')}")
-        self.cfg.set("workers", workers())
-        self.cfg.set("worker_class", "gthread")
-        self.cfg.set("threads", THREADS)
-        self.cfg.set("keepalive", KEEP_ALIVE_S)
-        self.cfg.set("timeout", 0)  # a long prediction is no dead worker; the platform has its own limit
-        self.cfg.set("graceful_timeout", 25)
-        self.cfg.set("proc_name", "sagemaker-xgboost")
-        self.cfg.set("post_worker_init", lambda _: warm_up())
-
-    def load(self):
-        """Called by gunicorn for the application."""
-        return app
-
-
-def warm_up():
-    try:
-        models.booster()
-    except Exception as error:
-        print(f"Unable to load model: {error}", file=sys.stderr, flush=True)
+    mode = f"script mode ({variables.program})" if variables.program else "algorithm mode"
+    print(f"sagemaker-xgboost {sys.argv[1]} on XGBoost {xgboost.__version__}, {mode}", flush=True)
+    Server().run()
 
 
 if __name__ == "__main__":
-    print(f"sagemaker-xgboost {TAG} on XGBoost {xgboost.__version__}", flush=True)
-    Server().run()
+    if len(sys.argv) != 2:
+        sys.exit("usage: serve.py TAG")
+    main(sys.argv[1])

@@ -1,0 +1,1 @@
+"""What scripts written for the container import: the decoders of ``sagemaker_xgboost_container.encoder``."""
