@@ -1,158 +1,161 @@
 """The built-in XGBoost image, in its own environment, against predictions made in this process."""
 
 import asyncio
-import io
 import json
-import os
 import pickle
-from collections.abc import AsyncIterator
-from pathlib import Path
+import socket
+from urllib.parse import urlsplit
 
-import aiohttp
 import numpy
 import pytest
 import scipy.sparse  # type: ignore[import-untyped]
 import xgboost
-from tests.support.model_objects import ModelObjects, archive_of
-
-from tarry.backends.engines.addresses import PortRange
-from tarry.backends.engines.process import ProcessEngine
-from tarry.backends.images import ImageCatalogue
-from tarry.backends.model_data import ModelData
-from tarry.core.catalog import ModelDataSource
-from tarry.ports import ContainerSpec, InstanceSpec
+from tests.support.xgboost_instance import ROWS, SPARSE, Answer, Instance, csv_of, libsvm_of, saved, trained
+from tests.support.xgboost_serving import MODELS, recordio
 
 pytestmark = pytest.mark.needs_image
 
-ENVIRONMENTS = Path(os.environ.get("TARRY_TEST_ENVIRONMENTS", Path(__file__).parents[2] / ".image-environments"))
-URL = "s3://bucket/model.tar.gz"
-COLUMNS = 5
-
-
-def trained(objective: str = "reg:squarederror", **more: object) -> xgboost.Booster:
-    random = numpy.random.default_rng(7)
-    rows = random.normal(size=(300, COLUMNS)).astype(numpy.float32)
-    label = (rows @ [1, -2, 0.5, 0, 3] > 0).astype(int) + (rows[:, 0] > 1 if objective.startswith("multi") else 0)
-    matrix = xgboost.DMatrix(rows, label)
-    return xgboost.train({"objective": objective, "max_depth": 3, "seed": 1, **more}, matrix, num_boost_round=12)
-
-
-def saved(model: xgboost.Booster, form: str = "ubj") -> bytes:
-    with xgboost.config_context(verbosity=0):  # it warns of the old binary format, which is the one that old models have
-        return bytes(model.save_raw(form))
-
-
-class Instance:
-    """Starts instances of one test, each with a model and a tag."""
-
-    def __init__(self, directory: Path) -> None:
-        self.objects = ModelObjects()
-        self.engine = ProcessEngine(
-            directory,
-            images=ImageCatalogue([], ENVIRONMENTS),
-            model_data=ModelData(self.objects, directory / "models"),
-            ports=PortRange(20000, 29999),
-            region="us-east-1",
-        )
-        self.http = aiohttp.ClientSession(skip_auto_headers=["Content-Type", "Accept"])
-        self.address = ""
-
-    async def start(self, files: dict[str, bytes], tag: str = "0.90-1-cpu-py3", **environment: str) -> None:
-        self.objects.objects[URL] = archive_of(files)
-        spec = InstanceSpec(
-            instance_id="i-1", endpoint_name="e", variant_name="v", instance_type="ml.m5.xlarge", containers=(ContainerSpec(
-                image=f"sagemaker-xgboost:{tag}", model_data=ModelDataSource(s3_uri=URL),
-                environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1", **environment},
-            ),), model_data_timeout_s=60, startup_timeout_s=60,
-        )  # fmt: skip
-        [self.address] = await self.engine.start(spec)
-
-    async def get(self, path: str) -> tuple[int, str]:
-        async with self.http.get(self.address + path) as response:
-            return response.status, await response.text()
-
-    async def invoke(self, body: str | bytes, content_type: str | None = "text/csv", accept: str = "") -> tuple[int, str, str]:
-        headers = {name: value for name, value in {"Content-Type": content_type, "Accept": accept}.items() if value}
-        data = io.BytesIO(body.encode() if isinstance(body, str) else body)
-        async with self.http.post(f"{self.address}/invocations", data=data, headers=headers) as response:
-            return response.status, response.headers.get("Content-Type", ""), await response.text()
-
-
-@pytest.fixture
-async def instance(tmp_path: Path) -> AsyncIterator[Instance]:
-    instance = Instance(tmp_path)
-    await instance.engine.open()
-    yield instance
-    await instance.http.close()
-    await instance.engine.close(grace_s=10)
-
-
-def csv_of(rows: numpy.ndarray) -> str:
-    return "\n".join(",".join(map(str, row)) for row in rows.tolist())
-
-
-def libsvm_of(rows: numpy.ndarray) -> str:
-    return "\n".join("0 " + " ".join(f"{index}:{value}" for index, value in enumerate(row) if value) for row in rows.tolist())
+CSV, JSON, JSON_LINES, RECORDIO = "text/csv", "application/json", "application/jsonlines", "application/x-recordio-protobuf"
+AS_CSV = "text/csv; charset=utf-8"
 
 
 def joined(predictions: numpy.ndarray) -> str:
+    """As the tags before 1.2-2 answer."""
     return ",".join(map(str, predictions.tolist()))
 
 
-ROWS = numpy.random.default_rng(8).normal(size=(40, COLUMNS)).astype(numpy.float32)
-SPARSE = numpy.where(ROWS > 0.5, ROWS, 0)
+def lines(predictions: numpy.ndarray) -> str:
+    """As the others answer."""
+    return "".join(f"{one}\n" for one in predictions.tolist())
+
+
+def records_of(rows: numpy.ndarray) -> bytes:
+    """Dense records, as the SDK writes them."""
+    parts = []
+    for row in rows.tolist():
+        record = recordio.Record()
+        record.features["values"].float32_tensor.values.extend(row)
+        body = record.SerializeToString()
+        parts.append(recordio.HEAD.pack(recordio.MAGIC, len(body)) + body + bytes(-len(body) % 4))
+    return b"".join(parts)
 
 
 async def test_answers_are_the_models_own_predictions(instance: Instance) -> None:
     model = trained()
     await instance.start({"xgboost-model": saved(model, "deprecated")})
-    expected = joined(model.predict(xgboost.DMatrix(ROWS)))
-    sparse = joined(model.predict(xgboost.DMatrix(scipy.sparse.csr_matrix(SPARSE))))
+    expected = (200, AS_CSV, joined(model.predict(xgboost.DMatrix(ROWS))))
+    sparse = (200, AS_CSV, joined(model.predict(xgboost.DMatrix(scipy.sparse.csr_matrix(SPARSE)))))
     assert await instance.get("/ping") == (200, "")
-    csv_answer = (200, "text/csv; charset=utf-8", expected)
-    assert await instance.invoke(csv_of(ROWS)) == csv_answer
-    assert await instance.invoke(csv_of(ROWS) + "\n", "TEXT/CSV; charset=utf-8", accept="application/json") == csv_answer
-    assert await instance.invoke(csv_of(ROWS).replace(",", ";")) == csv_answer
-    for content_type in ("text/libsvm", "text/x-libsvm", None):
-        assert await instance.invoke(libsvm_of(SPARSE), content_type) == (200, "text/csv; charset=utf-8", sparse)
+    assert await instance.invoke(csv_of(ROWS)) == expected
+    assert await instance.invoke(csv_of(ROWS) + "\n", "TEXT/CSV; charset=utf-8; label_size=1", accept=JSON) == expected
+    assert await instance.invoke(csv_of(ROWS).replace(",", ";")) == expected
+    assert await instance.invoke(records_of(ROWS), RECORDIO) == expected
+    for content_type in ("text/libsvm", "text/x-libsvm", "libsvm", None):
+        assert await instance.invoke(libsvm_of(SPARSE), content_type) == sparse
     status, parameters = await instance.get("/execution-parameters")
-    assert (status, json.loads(parameters)["BatchStrategy"]) == (200, "MULTI_RECORD")
+    assert (status, json.loads(parameters)) == (
+        200,
+        {"MaxConcurrentTransforms": 1, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 6},
+    )
 
 
-async def test_bad_requests_are_told_why(instance: Instance) -> None:
+async def test_the_status_table(instance: Instance) -> None:
+    """Every wrong request, its status and how its text begins; none of them hurts the next one."""
     await instance.start({"xgboost-model": saved(trained())})
-    assert (await instance.invoke(b""))[0] == 204
-    status, _, text = await instance.invoke("1,2", "application/json")
-    assert status == 415
-    assert text.startswith("application/json is not an accepted ContentType")
-    for body in ("a,b,c,d,e", "1,2\n1,2,3", b"\xff\xfe"):
-        status, _, text = await instance.invoke(body)
-        assert (status, text[:17]) == (415, "Loading csv data "), body
-    for body in ("1 x:2", "1 -1:2", "1 99999999999:2", "1 1:2 3", "a 1:2"):
-        status, _, text = await instance.invoke(body, "text/libsvm")
-        assert (status, text[:20]) == (415, "Loading libsvm data "), body
-    for body, content_type in [("1,2", "text/csv"), (",".join("123456"), "text/csv"), ("1 5:1", "text/libsvm")]:
-        status, _, text = await instance.invoke(body, content_type)
-        assert status == 400, body
-        assert text.startswith("Unable to evaluate payload provided: Feature size")
+    assert (await instance.invoke(b""))[::2] == (204, "")
+    not_accepted = " is not an accepted ContentType: csv, text/csv, libsvm, text/libsvm, text/x-libsvm, recordio-protobuf, "
+    loading = "Loading {0} data failed with Exception, please ensure data is in {0} format:".format
+    evaluating = "Unable to evaluate payload provided: Feature size of "
+    table: list[tuple[bytes, str, int, str]] = [
+        (b"1,2", JSON, 415, f"{JSON}{not_accepted}"),
+        (b"1,2", JSON_LINES, 415, f"{JSON_LINES}{not_accepted}"),
+        (b"1,2", "application/x-parquet", 415, "Content-type application/x-parquet is not supported."),
+        (b"1,2", "text/csv; label_size=2", 415, "text/csv; label_size=2 is not an accepted csv ContentType. Optional parameter"),
+        *((body, CSV, 415, loading("csv") + "\n <class 'ValueError'>\n ")
+          for body in (b"a,b,c,d,e", b"1,2\n1,2,3", b"1,2,3,4,5\n\n1,2,3,4,5", b"\n", "①,2,3,4,5".encode())),
+        (b"\xff\xfe", CSV, 415, loading("csv") + "\n <class 'UnicodeDecodeError'>\n "),
+        (b"1,2,3,4,inf", CSV, 415, loading("csv")),
+        *((body, "text/libsvm", 415, loading("libsvm") + "\n <class 'ValueError'>\n ")
+          for body in (b"1 x:2", b"1 -1:2", b"1 99999999999:2", b"1 1:2 3", b"a 1:2", b"1 2:\xe2\x91\xa0")),
+        (b"junk", RECORDIO, 415, loading("recordio-protobuf") + " <class 'ValueError'> "),
+        (b"1,2", CSV, 400, evaluating + "csv inference data 2 is not consistent with feature size of"),
+        (b"1,2,3,4,5,6", CSV, 400, evaluating + "csv inference data 6 is not consistent with feature size"),
+        (b"1 5:1", "text/libsvm", 400, evaluating + "libsvm inference data 6 is larger than feature size of"),
+    ]  # fmt: skip
+    for body, content_type, status, beginning in table:
+        said = await instance.invoke(body, content_type)
+        assert (said[0], said[2][: len(beginning)]) == (status, beginning), (body, content_type)
+        assert "Traceback" not in said[2]
+        assert "Stack trace" not in said[2]
     assert (await instance.invoke("1,,3,4,5"))[0] == 200, "an empty cell is a missing value"
+    assert (await instance.invoke("nan,nan,nan,nan,nan"))[0] == 200
+    assert (await instance.invoke("1", "text/libsvm"))[0] == 200, "a row may have no value at all"
     assert (await instance.invoke(csv_of(numpy.repeat(ROWS, 4000, axis=0))))[0] == 200, "0.90-1 has no limit of 6 MiB"
+    assert (await instance.get("/nowhere"))[0] == 404
+    assert (await instance.get("/invocations"))[0] == 405
 
 
 async def test_newer_tags_obey_accept_and_the_size_limit(instance: Instance) -> None:
     model = trained("multi:softprob", num_class=3)
     await instance.start({"model.json": saved(model, "json")}, tag="1.7-1", MAX_CONTENT_LENGTH="10000")
     predictions = model.predict(xgboost.DMatrix(ROWS[:2])).tolist()
+    scores = [{"score": score} for score in predictions]
     body = csv_of(ROWS[:2])
-    _, content_type, text = await instance.invoke(body, accept="application/json")
-    assert content_type == "application/json"
-    assert json.loads(text) == {"predictions": [{"score": score} for score in predictions]}
-    _, content_type, text = await instance.invoke(body, accept="application/jsonlines")
-    assert [json.loads(line) for line in text.splitlines()] == [{"score": score} for score in predictions]
-    _, content_type, text = await instance.invoke(body, accept="*/*")
-    assert (content_type, text) == ("text/csv; charset=utf-8", "\n".join(",".join(map(str, row)) for row in predictions))
-    assert (await instance.invoke(body, accept="image/png"))[0] == 406
-    assert (await instance.invoke(b"1" * 5_000_000))[0] == 413
+    _, content_type, text = await instance.invoke(body, accept=JSON)
+    assert (content_type, json.loads(text)) == (JSON, {"predictions": scores})
+    _, content_type, text = await instance.invoke(body, accept=JSON_LINES)
+    assert (content_type, [json.loads(line) for line in text.splitlines()]) == (JSON_LINES, scores)
+    as_lines = (200, AS_CSV, "".join(",".join(map(str, row)) + "\n" for row in predictions))
+    assert await instance.invoke(body, accept="*/*") == as_lines
+    assert await instance.invoke(body) == as_lines
+    status, content_type, answer = await instance.invoke_bytes(body, accept=RECORDIO)
+    assert (status, content_type) == (200, RECORDIO)
+    labels = [recordio.Record.FromString(bytes(frame)).label for frame in recordio._frames(memoryview(answer))]
+    assert [list(label["score"].float32_tensor.values) for label in labels] == predictions
+    status, _, text = await instance.invoke(body, accept="image/png")
+    assert (status, text[:49]) == (406, "Accept type image/png is not supported. Please us")
+    status, _, text = await instance.invoke(b"1" * 5_000_000)
+    assert (status, text) == (413, "The payload is larger than MAX_CONTENT_LENGTH (10000 bytes).")
+    assert json.loads((await instance.get("/execution-parameters"))[1])["MaxPayloadInMB"] == 0
+
+
+async def test_selected_content_and_the_default_accept(instance: Instance) -> None:
+    model = trained("binary:logistic")
+    await instance.start(
+        {"xgboost-model": saved(model)}, tag="1.0-1-cpu-py3",
+        SAGEMAKER_INFERENCE_OUTPUT="predicted_label, probability,predicted_score", SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT=JSON,
+    )  # fmt: skip
+    probabilities = model.predict(xgboost.DMatrix(ROWS)).tolist()
+    status, content_type, text = await instance.invoke(csv_of(ROWS))
+    assert (status, content_type) == (200, JSON)
+    rows = json.loads(text)["predictions"]
+    assert [row["probability"] for row in rows] == probabilities
+    assert [row["predicted_label"] for row in rows] == [int(one > 0.5) for one in probabilities]
+    assert all(numpy.isnan(row["predicted_score"]) for row in rows), "the objective has none"
+    _, _, text = await instance.invoke(csv_of(ROWS[:1]), accept=CSV)
+    assert text == f"{int(probabilities[0] > 0.5)},{probabilities[0]},nan"
+    assert (await instance.invoke(csv_of(ROWS), accept="text/html"))[0] == 406
+
+
+async def test_an_objective_without_selectable_content_answers_500(instance: Instance) -> None:
+    await instance.start({"xgboost-model": saved(trained("count:poisson"))}, tag="1.5-1", SAGEMAKER_INFERENCE_OUTPUT="labels")
+    status, _, text = await instance.invoke(csv_of(ROWS))
+    assert (status, text) == (500, "Objective `count:poisson` unsupported for selectable inference predictions.")
+
+
+async def test_several_models_are_one(instance: Instance) -> None:
+    several = [trained(seed=seed) for seed in (1, 2, 3)]
+    files = {f"xgboost-model-{number}": saved(model) for number, model in enumerate(several)}
+    await instance.start({**files, "code/notes.txt": b"not a model"}, tag="1.3-1")
+    mean = numpy.mean([model.predict(xgboost.DMatrix(ROWS)) for model in several], axis=0)
+    assert await instance.invoke(csv_of(ROWS)) == (200, AS_CSV, lines(mean))
+
+
+async def test_the_first_of_several_models_answers_where_that_is_wanted(instance: Instance) -> None:
+    several = [trained(seed=seed) for seed in (1, 2)]
+    files = {f"xgboost-model-{number}": saved(model) for number, model in enumerate(several)}
+    await instance.start(files, tag="1.3-1", SAGEMAKER_INFERENCE_ENSEMBLE="false")
+    assert (await instance.invoke(csv_of(ROWS)))[2] == lines(several[0].predict(xgboost.DMatrix(ROWS)))
 
 
 @pytest.mark.parametrize(
@@ -162,9 +165,8 @@ async def test_newer_tags_obey_accept_and_the_size_limit(instance: Instance) -> 
         ({"a": b"1", "b": b"2"}, "2 files in the model directory (a, b); one model a container"),
         ({"xgboost-model": b"this is no model at all"}, "xgboost-model"),
         ({"xgboost-model": pickle.dumps({"a": 1})}, "a pickle of dict"),
-        ({"xgboost-model": b"\x80\x04junk"}, "is a pickle that XGBoost 3.0.5 cannot read"),
     ],
-    ids=["none", "two", "junk", "other pickle", "broken pickle"],
+    ids=["none", "two", "junk", "other pickle"],
 )
 async def test_a_model_that_cannot_be_loaded_fails_its_ping(instance: Instance, files: dict[str, bytes], reason: str) -> None:
     await instance.start(files)
@@ -172,13 +174,70 @@ async def test_a_model_that_cannot_be_loaded_fails_its_ping(instance: Instance, 
     assert status == 500
     assert text.startswith("Unable to load model: ")
     assert reason in text
-    assert reason in " ".join(await instance.engine.log_tail("i-1", 40))
+    assert (await instance.invoke("1,2"))[::2] == (500, text)
+    assert reason in await instance.log()
 
 
-async def test_a_pickled_booster_is_read(instance: Instance) -> None:
-    model = trained()
-    await instance.start({"xgboost-model": pickle.dumps(model), ".hidden": b"x"})
-    assert (await instance.invoke(csv_of(ROWS)))[2] == joined(model.predict(xgboost.DMatrix(ROWS)))
+@pytest.mark.parametrize(
+    ("tag", "environment", "reason"),
+    [
+        ("1.7-1", {"MAX_CONTENT_LENGTH": "6MB"}, "cannot start: MAX_CONTENT_LENGTH must be a whole number above 0, got '6MB'."),
+        ("1.7-1", {"SAGEMAKER_MULTI_MODEL": "true"}, "cannot start: SAGEMAKER_MULTI_MODEL is set"),
+    ],
+)
+async def test_what_cannot_start_says_why(instance: Instance, tag: str, environment: dict[str, str], reason: str) -> None:
+    await instance.start({"xgboost-model": b"x"}, tag, **environment)
+    [status] = await instance.engine.observe()
+    assert status.exit_code == 1
+    assert reason in await instance.log()
+
+
+OLD = [
+    ("xgboost:1", "0.72.1.pickle"),
+    ("0.90-1-cpu-py3", "0.90.pickle"),
+    ("0.90-2-cpu-py3", "0.90.binary"),
+    ("1.0-1-cpu-py3", "1.0.2.pickle"),
+    ("1.2-1", "1.0.2.binary"),
+    ("1.2-2", "1.3.3.pickle"),
+    ("1.3-1", "1.3.3.json"),
+    ("1.5-1", "1.5.2.json"),
+    ("1.7-1", "1.7.6.ubj"),
+    ("1.3-1-arm64", "1.3.3.binary"),
+    ("3.0-5", "1.7.6.json"),
+    ("3.2-0", "3.2.0.ubj"),
+]
+
+
+@pytest.mark.parametrize(
+    ("tag", "file"),
+    [pytest.param(tag, file, marks=[] if tag in ("0.90-1-cpu-py3", "3.2-0") else [pytest.mark.slow]) for tag, file in OLD],
+)
+async def test_each_tag_serves_a_model_of_its_time(instance: Instance, tag: str, file: str) -> None:
+    expected = json.loads((MODELS / f"{file.rpartition('.')[0]}-expected.json").read_text())["plain"]
+    await instance.start({"xgboost-model": (MODELS / file).read_bytes()}, tag.removeprefix("xgboost:"))
+    status, _, text = await instance.invoke("0.1,0.2,0.3\n-1,2,\n1,-1,1")
+    assert status == 200, text
+    separator = "," if tag in ("xgboost:1", "0.90-1-cpu-py3", "0.90-2-cpu-py3", "1.0-1-cpu-py3", "1.2-1") else "\n"
+    answers = [float(one) for one in text.strip().split(separator)]
+    numpy.testing.assert_allclose(answers, expected, atol=2e-6)
+
+
+@pytest.mark.slow
+async def test_a_library_too_new_for_a_model_says_what_to_do(instance: Instance) -> None:
+    await instance.start({"xgboost-model": (MODELS / "0.90.pickle").read_bytes()}, "3.2-0")
+    status, text = await instance.get("/ping")
+    assert status == 500
+    assert "XGBoost 3.1 and later read JSON and UBJSON only: use an image tag up to 3.0-5" in text
+
+
+@pytest.mark.slow
+async def test_libsvm_counts_from_1_in_3_2(instance: Instance) -> None:
+    await instance.start({"xgboost-model": (MODELS / "3.2.0.ubj").read_bytes()}, "3.2-0")
+    expected = json.loads((MODELS / "3.2.0-expected.json").read_text())["plain"][0]
+    for body in ("0 1:0.1 2:0.2 3:0.3", "0 0:0.1 1:0.2 2:0.3"):
+        status, _, text = await instance.invoke(body, "text/libsvm")
+        assert status == 200, text
+        assert float(text) == pytest.approx(expected, abs=2e-6)
 
 
 async def test_pings_are_answered_while_predictions_run(instance: Instance) -> None:
@@ -192,6 +251,38 @@ async def test_pings_are_answered_while_predictions_run(instance: Instance) -> N
         pinged += 1
     assert pinged > 1
     assert {task.result()[0] for task in busy} == {200}
+
+
+async def test_bodies_that_come_slowly_or_never_end_hold_nobody_up(instance: Instance) -> None:
+    await instance.start({"xgboost-model": saved(trained())})
+    address = urlsplit(instance.address)
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 10\r\n\r\n1,2"
+    slow = [socket.create_connection((address.hostname, address.port)) for _ in range(20)]
+    for connection in slow:
+        connection.sendall(head)
+    async with asyncio.timeout(30):
+        answers: list[Answer] = await asyncio.gather(*(instance.invoke(csv_of(ROWS)) for _ in range(8)))
+    assert {answer[0] for answer in answers} == {200}
+    slow[0].sendall(b",3,4,5 ")
+    slow[0].settimeout(30)
+    said = await asyncio.to_thread(slow[0].recv, 4096)
+    assert said.startswith(b"HTTP/1.1 200")
+    for connection in slow:
+        connection.close()
+    assert (await instance.invoke(csv_of(ROWS)))[0] == 200
+
+
+@pytest.mark.parametrize(("chunks", "status"), [(10, b"415"), (11, b"413")], ids=["at the limit", "above it"])
+async def test_a_body_in_chunks_is_bounded_too(instance: Instance, chunks: int, status: bytes) -> None:
+    await instance.start({"xgboost-model": saved(trained())}, tag="1.7-1", MAX_CONTENT_LENGTH="1000")
+    address = urlsplit(instance.address)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n")
+    writer.write((b"64\r\n" + b"x" * 100 + b"\r\n") * chunks + b"0\r\n\r\n")
+    async with asyncio.timeout(30):
+        line = await reader.readline()
+    writer.close()
+    assert line.split()[1] == status
 
 
 async def test_it_stops_on_sigterm(instance: Instance) -> None:

@@ -38,11 +38,24 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
         Reference.parse(text)
 
 
-@pytest.mark.parametrize(
-    "tag", ["0.90-1-cpu-py3", "0.90-2-cpu-py3", "1.0-1-cpu-py3", "1.2-1", "1.2-2", "1.3-1", "1.5-1", "1.7-1", "3.0-5"]
+SDK_XGBOOST = (
+    *("0.90-1-cpu-py3", "0.90-2-cpu-py3", "1.0-1-cpu-py3", "1.2-1", "1.2-2", "1.3-1", "1.5-1", "1.7-1", "3.0-5", "3.2-0"),
+    *("1.3-1-arm64", "1.5-1-arm64"),
 )
-async def test_every_xgboost_tag_of_the_sdk_is_known(tmp_path: Path, tag: str) -> None:
-    await ImageCatalogue([], tmp_path).check(f"683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:{tag}")
+"""What ``image_uris.retrieve("xgboost", …)`` of the SDK's versions 2 and 3 makes of its table ``image_uri_config/xgboost.json``."""
+
+
+@pytest.mark.parametrize("reference", [*(f"sagemaker-xgboost:{tag}" for tag in SDK_XGBOOST), "xgboost:1", "xgboost:latest"])
+async def test_every_xgboost_image_of_the_sdk_is_known(tmp_path: Path, reference: str) -> None:
+    await ImageCatalogue([], tmp_path).check(f"683313688378.dkr.ecr.us-east-1.amazonaws.com/{reference}")
+
+
+@pytest.mark.parametrize("reference", ["sagemaker-xgboost", "sagemaker-xgboost:1", "sagemaker-xgboost:0.90-10", "xgboost:1.7-1"])
+async def test_other_xgboost_images_are_refused_with_those_that_are_known(tmp_path: Path, reference: str) -> None:
+    with pytest.raises(
+        ImageNotFound, match=r"No image is known .*sagemaker-xgboost \(tags 0\.90-1, .*xgboost \(tags 1, latest\)"
+    ):
+        await ImageCatalogue([], tmp_path).check(reference)
 
 
 @pytest.mark.parametrize(

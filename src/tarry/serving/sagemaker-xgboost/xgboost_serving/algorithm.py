@@ -28,7 +28,7 @@ def create_app(tag, variables):
 
     @app.post("/invocations")
     def invocations():
-        body = flask.request.get_data(cache=False)
+        body = web.body_of_request()
         if not body:
             return flask.Response(status=204)
         try:

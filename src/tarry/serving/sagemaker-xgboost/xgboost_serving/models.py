@@ -92,7 +92,8 @@ def load(directory, *, tag, ensemble):
             f"tag {tag.name}, several from 1.2-2 on"
         )
     # OURS: the first by name; the container takes whichever the directory lists first.
-    return Models([_load_file(file, tag) for file in (files if ensemble else files[:1])])
+    with xgboost.config_context(verbosity=0):  # it warns of old formats, and these are what old models have
+        return Models([_load_file(file, tag) for file in (files if ensemble else files[:1])])
 
 
 def _load_file(file, tag):

@@ -67,7 +67,8 @@ def content_type_of(header):
 def read(body, content_type, *, shifts_libsvm=False):
     """The payload of a body. Raises NotAccepted for bytes that are not what they are said to be."""
     try:
-        matrix = _matrix(body, content_type, shifts_libsvm)
+        with numpy.errstate(over="ignore"):  # what is too large for 32 bits becomes infinite, which the library refuses
+            matrix = _matrix(body, content_type, shifts_libsvm)
         rows = xgboost.DMatrix(matrix, nthread=1)
     except (ValueError, OverflowError, xgboost.core.XGBoostError) as error:
         reason = str(error).partition("\nStack trace")[0]

@@ -61,9 +61,10 @@ def create_app(variables, code):
         accept = flask.request.headers.get("Accept") or content_types.ANY
         if accept == content_types.ANY:
             accept = variables.default_accept or content_types.JSON
-        as_text = content_type in content_types.UTF8_TYPES
+        body = web.body_of_request()
         try:
-            body = flask.request.get_data(cache=False, as_text=as_text)
+            if content_type in content_types.UTF8_TYPES:
+                body = body.decode(errors="replace")
             return _response(script, _transformed(script, model, body, content_type, accept))
         except Raised as error:
             return web.failed(str(error), 500)
