@@ -42,7 +42,7 @@ SDK_XGBOOST = (
     *("0.90-1-cpu-py3", "0.90-2-cpu-py3", "1.0-1-cpu-py3", "1.2-1", "1.2-2", "1.3-1", "1.5-1", "1.7-1", "3.0-5", "3.2-0"),
     *("1.3-1-arm64", "1.5-1-arm64"),
 )
-"""What ``image_uris.retrieve("xgboost", …)`` of the SDK's versions 2 and 3 makes of its table ``image_uri_config/xgboost.json``."""
+"""What ``image_uris.retrieve`` of the SDK's versions 2 and 3 makes of its table ``image_uri_config/xgboost.json``."""
 
 
 @pytest.mark.parametrize("reference", [*(f"sagemaker-xgboost:{tag}" for tag in SDK_XGBOOST), "xgboost:1", "xgboost:latest"])

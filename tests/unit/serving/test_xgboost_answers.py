@@ -53,6 +53,13 @@ def test_plain_scores() -> None:
     assert labels(answers.plain(VECTORS, "application/x-recordio-protobuf")) == [{"score": one} for one in VECTORS]
 
 
+@pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 2500])
+def test_json_is_whole_however_long_it_is(count: int) -> None:
+    assert answers.plain(list(range(count)), "application/json") == json.dumps(
+        {"predictions": [{"score": score} for score in range(count)]}
+    )
+
+
 def test_old_tags_answer_in_one_line() -> None:
     assert answers.in_one_line(SCORES) == "0.25,0.5"
     assert answers.in_one_line(VECTORS) == "[0.25, 0.75],[0.5, 0.5]"

@@ -1,4 +1,7 @@
-"""Writes predictions in the form that a client accepts."""
+"""Writes predictions in the form that a client accepts.
+
+Piece by piece: one call that wrote a million numbers would keep Python's lock so long that a ping is not answered in time.
+"""
 
 import json
 
@@ -8,6 +11,7 @@ CSV, JSON, JSON_LINES, RECORDIO = "text/csv", "application/json", "application/j
 # AWS: the types and the text of NotAcceptable (aws/sagemaker-xgboost-container, serve.py).
 TYPES = (JSON, JSON_LINES, RECORDIO, CSV)
 ANY = "*/*"
+BLOCK_ROWS = 1000
 
 
 class NotAcceptable(Exception):
@@ -32,14 +36,14 @@ def plain(scores, accept, *, batch=False):
     """
     if accept == CSV:
         if batch:
-            return "\n".join(map(str, scores)) + "\n"
+            return "".join(f"{score}\n" for score in scores)
         return "".join(f"{','.join(map(str, score)) if isinstance(score, list) else score}\n" for score in scores)
     return _structured([{"score": score} for score in scores], accept)
 
 
 def in_one_line(scores, *, batch=False):
     """The csv of the tags before 1.2-2."""
-    return "\n".join(map(str, scores)) + "\n" if batch else ",".join(map(str, scores))
+    return "".join(f"{score}\n" for score in scores) if batch else ",".join(str(score) for score in scores)
 
 
 def selected(rows, keys, accept, *, batch=False):
@@ -52,7 +56,8 @@ def selected(rows, keys, accept, *, batch=False):
 
 def _structured(rows, accept):
     if accept == JSON:
-        return json.dumps({"predictions": rows})
+        blocks = (json.dumps(rows[start : start + BLOCK_ROWS])[1:-1] for start in range(0, len(rows), BLOCK_ROWS))
+        return f'{{"predictions": [{", ".join(blocks)}]}}'
     if accept == JSON_LINES:
         return "".join(json.dumps(row) + "\n" for row in rows)
     lists = ({key: value if isinstance(value, list) else [value] for key, value in row.items()} for row in rows)

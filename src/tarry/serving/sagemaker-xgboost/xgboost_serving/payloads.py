@@ -3,8 +3,10 @@
 Small parsers of our own: the library reads such text only from files, and shifts or guesses indices where the container did not.
 """
 
+import codecs
 import csv
 import io
+from array import array
 from dataclasses import dataclass
 
 import numpy
@@ -87,10 +89,10 @@ def read(body, content_type, *, shifts_libsvm=False):
 def _matrix(body, content_type, shifts_libsvm):
     if content_type == RECORDIO:
         return recordio.read(body)
-    body = body.strip(b"\r\n ")
+    body = body.removeprefix(codecs.BOM_UTF8).strip(b"\r\n ")
     if not body:
         raise ValueError("there is not one row")
-    lines = io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline="\n")
+    lines = io.TextIOWrapper(io.BytesIO(body), "utf-8", newline="\n")
     return read_csv(lines) if content_type == CSV else read_libsvm(lines, shifts=shifts_libsvm)
 
 
@@ -139,7 +141,7 @@ def read_libsvm(lines, *, shifts=False):
 
     The indices are columns as they stand, unless they are to be shifted and none is 0.
     """
-    values, indices, starts = [], [], [0]
+    values, indices, starts = array("f"), array("i"), array("q", [0])  # lists of millions of numbers are slow to become matrices
     for number, line in enumerate(lines, 1):
         for token in line.split("#", 1)[0].split():
             index, colon, value = token.partition(":")
@@ -153,11 +155,9 @@ def read_libsvm(lines, *, shifts=False):
             else:
                 raise ValueError(f"line {number}: {token!r} is not index:value")
         starts.append(len(values))
-    return _sparse(values, indices, starts, offset=1 if shifts and min(indices, default=0) > 0 else 0)
-
-
-def _sparse(values, indices, starts, *, offset):
-    columns = numpy.array(indices, numpy.int32) - offset
+    columns = numpy.array(indices, numpy.int32)
+    if shifts and len(columns) and columns.min() > 0:
+        columns -= 1
     triple = (numpy.array(values, numpy.float32), columns, numpy.array(starts, numpy.int64))
     width = max(int(columns.max(initial=0)) + 1, 1)
     matrix = scipy.sparse.csr_matrix(triple, shape=(len(starts) - 1, width))

@@ -17,6 +17,7 @@ MAGIC = 0xCED7230A
 HEAD = struct.Struct("<II")
 WORD_BYTES = 4
 INDEX_MAX = 2**31 - 2
+BLOCK_ROWS = 1000
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _TENSORS = {
@@ -86,7 +87,9 @@ def read(body):
         if columns != width:
             raise ValueError(f"record {number} has {columns} features, the first record has {width}")
     if all(keys is None for _, keys, _ in rows):
-        return numpy.stack([values for values, _, _ in rows])
+        return numpy.concatenate(
+            [numpy.stack([values for values, _, _ in rows[at : at + BLOCK_ROWS]]) for at in range(0, len(rows), BLOCK_ROWS)]
+        )
     return _sparse(rows, width)
 
 
