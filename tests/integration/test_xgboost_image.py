@@ -210,7 +210,7 @@ OLD = [
 
 @pytest.mark.parametrize(
     ("tag", "file"),
-    [pytest.param(tag, file, marks=[] if tag in ("0.90-1-cpu-py3", "3.2-0") else [pytest.mark.slow]) for tag, file in OLD],
+    [pytest.param(tag, file, marks=[] if tag == "0.90-1-cpu-py3" else [pytest.mark.slow]) for tag, file in OLD],
 )
 async def test_each_tag_serves_a_model_of_its_time(instance: Instance, tag: str, file: str) -> None:
     expected = json.loads((MODELS / f"{file.rpartition('.')[0]}-expected.json").read_text())["plain"]

@@ -63,6 +63,16 @@ def test_model_files_end_at_the_best_iteration_where_the_tag_does(tmp_path: Path
     numpy.testing.assert_allclose(found.predict(xgboost.DMatrix(ROWS)), what(file)[0][kind], atol=2e-6)
 
 
+def test_pickles_of_the_present_version_are_read(tmp_path: Path) -> None:
+    booster = trained("reg:squarederror")
+    wrapper = xgboost.XGBModel.__new__(xgboost.XGBModel)  # a whole one needs scikit-learn
+    wrapper._Booster = booster
+    for number, model in enumerate((booster, wrapper)):
+        (tmp_path / str(number)).mkdir()
+        found = loaded(tmp_path / str(number), {"xgboost-model": pickle.dumps(model)})
+        numpy.testing.assert_array_equal(found.predict(xgboost.DMatrix(ROWS)), booster.predict(xgboost.DMatrix(ROWS)))
+
+
 def test_a_file_may_have_any_name(tmp_path: Path) -> None:
     """The library itself goes by the ending, and the format of 0.90 had none."""
     expected, _ = what(MODELS / "0.90.binary")

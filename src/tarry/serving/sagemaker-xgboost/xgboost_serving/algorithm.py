@@ -1,6 +1,6 @@
 """Algorithm mode: the image's own code answers, from the model files alone.
 
-# AWS: paths, order of the checks, status codes and texts: aws/sagemaker-xgboost-container, algorithm_mode/serve.py.
+# AWS: paths, order of the checks, status codes and texts (aws/sagemaker-xgboost-container, algorithm_mode/serve.py).
 """
 
 import json

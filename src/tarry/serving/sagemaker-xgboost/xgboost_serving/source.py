@@ -21,7 +21,7 @@ class NoSource(Exception):
 def fetch(variables):
     """The directory that holds the script. Raises NoSource.
 
-    # AWS: where it may be, and that it comes to /opt/ml/code: aws/sagemaker-containers, _files.py and _modules.py.
+    # AWS: where it may be, and that it comes to /opt/ml/code (aws/sagemaker-containers, _files.py and _modules.py).
     """
     where = variables.submit_directory.removeprefix("file://")
     code = variables.base_dir / "code"

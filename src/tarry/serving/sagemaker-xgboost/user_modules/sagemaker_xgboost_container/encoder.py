@@ -1,6 +1,6 @@
 """Bytes or text to DMatrix, by the names that the container's scripts use.
 
-# AWS: names and parameters: aws/sagemaker-xgboost-container, encoder.py.
+# AWS: names and parameters (aws/sagemaker-xgboost-container, encoder.py).
 """
 
 import json
