@@ -87,6 +87,9 @@ async def test_the_status_table(instance: Instance) -> None:
         assert (said[0], said[2][: len(beginning)]) == (status, beginning), (body, content_type)
         assert "Traceback" not in said[2]
         assert "Stack trace" not in said[2]
+    log = await instance.log()
+    assert "/invocations: 400 Unable to evaluate payload provided" in log
+    assert "Traceback" not in log, "the fault is the client's"
     assert (await instance.invoke("1,,3,4,5"))[0] == 200, "an empty cell is a missing value"
     assert (await instance.invoke("nan,nan,nan,nan,nan"))[0] == 200
     assert (await instance.invoke("1", "text/libsvm"))[0] == 200, "a row may have no value at all"

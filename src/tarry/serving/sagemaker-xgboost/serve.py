@@ -83,6 +83,7 @@ def _serve(app, models, variables):
             # OURS: no time limit of its own (the container has 60 s, or SAGEMAKER_MODEL_SERVER_TIMEOUT): the platform has one.
             self.cfg.set("timeout", 0)
             self.cfg.set("graceful_timeout", GRACE_S)
+            self.cfg.set("control_socket_disable", True)
             self.cfg.set("proc_name", "sagemaker-xgboost")
             self.cfg.set("post_worker_init", warm_up)
 

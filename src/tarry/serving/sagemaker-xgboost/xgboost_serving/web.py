@@ -62,8 +62,8 @@ def text(body, status=200):
 
 
 def failed(body, status):
-    """An answer that says what is wrong; the log has it too, with the stack of what is being handled."""
-    if sys.exc_info()[0] is not None:
+    """An answer that says what is wrong; the log has it too, with the stack if the fault is not the client's."""
+    if status >= 500 and sys.exc_info()[0] is not None:
         traceback.print_exc()
     print(f"{flask.request.path}: {status} {body}", file=sys.stderr, flush=True)
     return text(body, status)
