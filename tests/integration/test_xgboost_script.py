@@ -11,6 +11,7 @@ from tests.support.model_objects import archive_of
 from tests.support.xgboost_instance import ROWS, SPARSE, Instance, csv_of, libsvm_of, saved, trained
 
 pytestmark = pytest.mark.needs_image
+SLOW = [pytest.mark.slow]  # each starts an instance; one case of each kind is in the fast set
 
 CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
 PROGRAM = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
@@ -140,19 +141,26 @@ def output_fn(data, accept): return {"none": None, "text": "a text", "json": {"a
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("1 / 0", "inference.py cannot be imported: ZeroDivisionError: division by zero"),
-        (
+        pytest.param("1 / 0", "inference.py cannot be imported: ZeroDivisionError: division by zero", id="raises", marks=SLOW),
+        pytest.param(
             "import no_such_thing",
             "No module named 'no_such_thing' (what the image does not have can be named in requirements.txt",
+            id="imports",
         ),
-        ("x = 1", "inference.py has no model_fn"),
-        ("def model_fn(d): raise ValueError('no model')", "model_fn of inference.py raised ValueError: no model"),
-        (
+        pytest.param("x = 1", "inference.py has no model_fn", id="no model_fn", marks=SLOW),
+        pytest.param(
+            "def model_fn(d): raise ValueError('no model')",
+            "model_fn of inference.py raised ValueError: no model",
+            id="model_fn raises",
+            marks=SLOW,
+        ),
+        pytest.param(
             NEXT + "def transform_fn(*_): 0\ndef predict_fn(*_): 0",
             "Cannot use transform_fn implementation with input_fn, predict",
+            id="both",
+            marks=SLOW,
         ),
     ],
-    ids=["raises", "imports", "no model_fn", "model_fn raises", "both"],
 )
 async def test_a_script_that_cannot_be_used_fails_its_ping(instance: Instance, script: str, reason: str) -> None:
     await start(instance, script)
@@ -182,7 +190,14 @@ async def test_a_script_that_is_not_there_ends_the_start(instance: Instance, env
     assert reason in await instance.log()
 
 
-@pytest.mark.parametrize("where", ["", "file:///opt/ml/model/code", "/opt/ml/model/code/sourcedir.tar.gz"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param("", marks=SLOW),
+        pytest.param("file:///opt/ml/model/code", marks=SLOW),
+        pytest.param("/opt/ml/model/code/sourcedir.tar.gz"),
+    ],
+)
 async def test_a_script_may_be_in_other_places(instance: Instance, where: str) -> None:
     archive = archive_of({"inference.py": LOADING.encode(), "deep/er.py": b""})
     await start(instance, LOADING, {"code/sourcedir.tar.gz": archive}, SAGEMAKER_SUBMIT_DIRECTORY=where)
