@@ -90,7 +90,6 @@ async def serve_local(wanted: Wanted, say: Say) -> Report:
         try:
             return await _try(wanted, engine, models)
         finally:
-            await models.close()
             await engine.close()
 
 
