@@ -10,8 +10,6 @@ from tests.support.instance import ENVIRONMENTS
 from tests.support.model_objects import archive_of
 from tests.support.server_process import ServerProcess
 
-from tarry.bootstrap.directory import DataDirectory
-
 BUCKET = "scripts"
 SCIKIT_LEARN = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
 PYTHON = "tarry/python:{}.{}".format(*platform.python_version_tuple())
@@ -62,7 +60,7 @@ def test_code_that_does_not_load_fails_the_endpoint_with_its_own_words(server: S
 
 
 def test_scikit_learn_with_its_code_in_s3_as_the_sdk_lays_it_out(server: ServerProcess) -> None:
-    """sklearn's SDK class leaves the code in S3 and names it in SAGEMAKER_SUBMIT_DIRECTORY; the instance fetches it."""
+    """The SDK leaves the code in S3 and names it in SAGEMAKER_SUBMIT_DIRECTORY; the instance fetches it with its own key."""
     script = b"""
 import numpy, sklearn.dummy
 def model_fn(model_dir):
@@ -70,14 +68,10 @@ def model_fn(model_dir):
 """
     s3 = server.client("s3")
     s3.put_object(Bucket=BUCKET, Key="code/sourcedir.tar.gz", Body=archive_of({"script.py": script}))
-    key, secret = DataDirectory(server.data_dir).read_credentials()
     environment = {
         "SAGEMAKER_PROGRAM": "script.py",
         "SAGEMAKER_SUBMIT_DIRECTORY": f"s3://{BUCKET}/code/sourcedir.tar.gz",
         "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
-        "AWS_ENDPOINT_URL": server.url,
-        "AWS_ACCESS_KEY_ID": key,
-        "AWS_SECRET_ACCESS_KEY": secret,
     }
     _serve(server, "sklearn", SCIKIT_LEARN, {"model.joblib": b""}, **environment)
     assert json.loads(_ask(server, "sklearn", b"1,1\n2,0\n", "text/csv")) == [7, 7]
