@@ -207,7 +207,7 @@ class ImageCatalogue:
         try:
             return await self._environments.provide(reference.repository, recipe)
         except ImageBroken as error:
-            raise ImageBroken(f"{error} {image.advice}".rstrip()) from error
+            raise ImageBroken(f"{image.advice} {error}".lstrip()) from error  # first: a FailureReason may be cut
 
 
 def _path(directory: Path, name: str | None) -> Path | None:

@@ -143,9 +143,9 @@ async def test_a_missing_python_is_named(tmp_path: Path, python: str, needs: str
         await ImageCatalogue([image(tmp_path / "thing", toml)], tmp_path).prepare("thing:1.x")
 
 
-async def test_a_failed_build_ends_with_the_images_advice(tmp_path: Path) -> None:
+async def test_a_failed_build_begins_with_the_images_advice(tmp_path: Path) -> None:
     toml = GOOD + 'requirements = "none.txt"\nadvice = "Write one."\n'
-    with pytest.raises(ImageBroken, match=r"cannot be read: .* Write one\.$"):
+    with pytest.raises(ImageBroken, match=r"^Write one\. .*cannot be read: "):
         await ImageCatalogue([image(tmp_path / "thing", toml)], tmp_path).prepare("thing:1.0")
 
 
