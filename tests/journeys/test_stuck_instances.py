@@ -1,5 +1,6 @@
 """Instances that hang: what they hold ends or goes elsewhere, they are replaced, and the others serve on meanwhile."""
 
+import json
 import os
 import signal
 import socket
@@ -95,6 +96,22 @@ def test_an_instance_that_hangs_for_ever_is_replaced_while_the_other_serves(serv
     said = server.log.read_text()
     assert f"did not answer GET /ping with 200 for {UNANSWERED_S} s" in said
     assert said.count(hanging) >= 2
+
+
+def test_workers_that_die_behind_a_healthy_ping_are_told_of(server: ServerProcess) -> None:
+    """As TorchServe's did where a module was missing: nobody but the log can say why nothing is answered."""
+    deploy.endpoint(server, "Workers", BUCKET, {"STUB_WORKERS_DIE": "No module named 'yaml'"})
+    runtime = server.client("sagemaker-runtime")
+    answer = runtime.invoke_endpoint_async(EndpointName="Workers", Body=b"x", InvocationTimeoutSeconds=1)
+    failure = json.loads(deploy.read(server, answer["FailureLocation"]))
+    assert "did not answer within 1 seconds" in failure["failureReason"]
+    server.wait_for_log("do the model server's workers die? See its logs")
+    [line] = [line for line in server.log.read_text().splitlines() if "workers die?" in line and "Workers" in line]
+    [log] = (server.data_dir / "logs/Workers/v").glob("*.log")
+    assert log.stem in line
+    assert "logs/Workers/v" in line
+    assert "No module named 'yaml'" in log.read_text()
+    assert deploy.in_service(server, "Workers")["EndpointStatus"] == "InService"
 
 
 @pytest.mark.timeout(300)

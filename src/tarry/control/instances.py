@@ -244,7 +244,9 @@ class InstanceKeeper:
     async def _await_health(self, spec: InstanceSpec, addresses: Sequence[str]) -> str | None:
         """None as soon as /ping answers 200 in all containers, else why it never will."""
         started_at = self._clock.monotonic()
-        deadline = started_at + spec.startup_timeout_s
+        status = await self._statuses.of(spec.instance_id, after=started_at)
+        # One window for all: the engine has waited until the containers listened.
+        deadline = started_at + spec.startup_timeout_s - (status.running_s if status is not None else 0.0)
         say_at = started_at + SAY_EVERY_S
         silent = 0
         while self._clock.monotonic() < deadline:

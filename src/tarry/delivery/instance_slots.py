@@ -11,7 +11,7 @@ from collections.abc import Collection
 import structlog
 
 from tarry.core.errors import TarryError
-from tarry.core.instance import Instance
+from tarry.core.instance import Instance, log_name
 from tarry.delivery.giving_back import LEAVING_TRIES_MAX, give_back
 from tarry.delivery.work import Work
 from tarry.delivery.worker import Attempted, Worker
@@ -148,7 +148,7 @@ class InstanceSlots:
         return task
 
     def _ended(self, task: asyncio.Task[Attempted]) -> None:
-        del self.busy[task]
+        work = self.busy.pop(task)
         self._freed.set()
         if task is self._alone:
             self._alone = None
@@ -159,8 +159,21 @@ class InstanceSlots:
             self._pause(ERROR_PAUSE_S)
         elif task.result() in {Attempted.TIMED_OUT, Attempted.INSTANCE_DEAD}:
             self._suspect = True
+            if task.result() is Attempted.TIMED_OUT:
+                self._say_timed_out(work)
         elif task.result() is Attempted.STORE_FULL:
             self._pause(STORE_FULL_PAUSE_S)
+
+    def _say_timed_out(self, work: Work) -> None:
+        """A server that answers /ping may have no worker left that lives long enough to answer more."""
+        endpoint = work.claim.invocation.endpoint_name
+        log.warning(
+            "a request was not answered within its time limit: too short, or do the model server's workers die? See its logs",
+            endpoint=endpoint,
+            instance_id=self.instance.id,
+            invocation_id=work.claim.invocation.id,
+            logs=log_name(endpoint, self.instance.variant_name, self.instance.id).rpartition("/")[0],
+        )
 
     def _pause(self, seconds: float) -> None:
         self._paused_until = self._clock.monotonic() + seconds

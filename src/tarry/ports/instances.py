@@ -50,13 +50,14 @@ class EngineStatus:
     """One instance as the engine sees it: ``addresses`` as ``start`` returned them.
 
     ``exit_code`` is None while all its containers run, else that of the first that ended (negative: ended by that signal), and
-    ``ended`` is the place of that one among them.
+    ``ended`` is the place of that one among them. ``running_s``: seconds since the last of them was started.
     """
 
     instance_id: str
     addresses: tuple[str, ...]
     exit_code: int | None
     ended: int | None = None
+    running_s: float = 0.0
 
 
 class Engine(Protocol):

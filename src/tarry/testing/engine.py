@@ -22,6 +22,8 @@ class FakeEngine:
     started: list[InstanceSpec] = field(default_factory=list)
     capacity: dict[str, int] = field(default_factory=dict)
     """How many instances of a type may run; types that are not in it have no limit."""
+    running_s: float = 0.0
+    """How long all instances have been running, as it says."""
     stopped: list[str] = field(default_factory=list)
     graces: list[float] = field(default_factory=list)
     """What each of those was given to end by itself, in seconds."""
@@ -55,7 +57,13 @@ class FakeEngine:
     async def observe(self) -> list[EngineStatus]:
         """See ports.Engine."""
         return [
-            EngineStatus(instance_id=name, addresses=instance.addresses, exit_code=instance.exit_code, ended=instance.ended)
+            EngineStatus(
+                instance_id=name,
+                addresses=instance.addresses,
+                exit_code=instance.exit_code,
+                ended=instance.ended,
+                running_s=self.running_s,
+            )
             for name, instance in self._instances.items()
         ]
 

@@ -126,6 +126,17 @@ async def test_what_never_became_healthy_is_ended_in_the_engine(given: Given) ->
     assert (given.engine.stopped, await given.engine.observe()) == ([ID], [])
 
 
+async def test_the_window_for_the_start_began_when_the_containers_were_started(given: Given) -> None:
+    """The engine has waited for them to listen: that time is not given twice."""
+    given.world.models.unhealthy.add("http://127.0.0.1:20001")
+    given.engine.running_s = SPEC.startup_timeout_s - 5
+    began = given.world.clock.monotonic()
+    given.keeper.attend(await given.add(), SPEC)
+    row = await given.failed(step_s=1.0)
+    assert f"within {SPEC.startup_timeout_s} s" in (row.failure_reason or "")
+    assert given.world.clock.monotonic() - began < SPEC.startup_timeout_s / 2
+
+
 async def test_what_no_longer_answers_is_ended_in_the_engine(given: Given) -> None:
     row = await given.started()
     assert row.addresses

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from structlog.testing import capture_logs
 from tests.support.delivery import ADDRESS, World, settle_down
 
 from tarry.core.errors import ModelServerTimeout, ModelServerUnreachable, StorageFull, Throttled
@@ -115,7 +116,11 @@ async def test_after_a_timeout_an_instance_gets_nothing_until_it_answers() -> No
     world.models.answering = hanging
     await world.put("0")
     async with world.running(world.slots.run):
-        await settle_down(2000)
+        with capture_logs() as logs:
+            await settle_down(2000)
+        [told] = [one for one in logs if "within its time limit" in one["event"]]
+        assert told["instance_id"] == world.instance.id
+        assert told["logs"].startswith(f"logs/{told['endpoint']}/")
         assert await world.state("0") is InvocationState.FAILED
         await world.put("1")
         await settle_down(2000)

@@ -64,6 +64,10 @@ class Bubblewrap:
             (copy / name).unlink(missing_ok=True)
             _copy_entry(Path("/etc", name), copy / name)
             self._give(copy / name)
+        if home.names:
+            # AWS: ContainerHostname is a container's DNS name (ModelPackageContainerDefinition, CloudFormation reference).
+            with (copy / "hosts").open("a", encoding="utf-8") as hosts:
+                hosts.writelines(f"127.0.0.1 {name}\n" for name in home.names)
 
     def hand_over(self, home: Home) -> None:
         """See Sandbox."""

@@ -49,6 +49,8 @@ class Running:
     place: Place
     process: asyncio.subprocess.Process
     ports: range
+    started_at: float
+    """On the monotonic clock."""
     watch: "asyncio.Task[None]"
 
     @property
@@ -113,6 +115,7 @@ class Containers:
         environment = self._environment(place, image, ports)
         program = Program(command=image.command, environment=environment, user=self._sandbox.user)
         wrapped = await asyncio.to_thread(self._sandbox.wrapped, place.home)
+        started_at = time.monotonic()
         marks = {TOKEN_VARIABLE: place.token}
         output = self._logs.open(spec.endpoint_name, spec.variant_name, spec.instance_id, place.container.hostname)
         try:
@@ -123,7 +126,7 @@ class Containers:
         finally:
             os.close(output)
         watch = asyncio.create_task(_end_orphans(process, place.token), name=f"watch {spec.instance_id}")
-        return Running(place=place, process=process, ports=ports, watch=watch)
+        return Running(place=place, process=process, ports=ports, started_at=started_at, watch=watch)
 
     def _environment(self, place: Place, image: PreparedImage, ports: range) -> Mapping[str, str]:
         view = self._sandbox.view(place.home)

@@ -12,12 +12,14 @@ from tarry.backends.engines.launching import User, Wrapped
 class Home:
     """One container's directories, as the server sees them: ``home``, ``tmp`` and ``opt/ml`` (and ``etc``) below ``root``.
 
-    ``needed`` are the paths that its program cannot do without; ``sealed`` the names below ``opt/ml`` that it may only read.
+    ``needed`` are the paths that its program cannot do without; ``sealed`` the names below ``opt/ml`` that it may only read;
+    ``names`` the host names of all containers of its instance.
     """
 
     root: Path
     needed: Sequence[Path] = ()
     sealed: Sequence[str] = ()
+    names: Sequence[str] = ()
 
     @property
     def base(self) -> Path:

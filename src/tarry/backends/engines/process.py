@@ -113,7 +113,11 @@ class ProcessEngine:
         """See ports.Engine."""
         return [
             EngineStatus(
-                instance_id=instance_id, addresses=_addresses(running), exit_code=_exit_code(running), ended=_ended(running)
+                instance_id=instance_id,
+                addresses=_addresses(running),
+                exit_code=_exit_code(running),
+                ended=_ended(running),
+                running_s=time.monotonic() - max(one.started_at for one in running),
             )
             for instance_id, running in self._running.items()
         ]
@@ -162,7 +166,12 @@ class ProcessEngine:
             instance=spec,
             container=container,
             image=image,
-            home=Home(root=home / str(index), needed=self._needed(image), sealed=_model_directories(container)),
+            home=Home(
+                root=home / str(index),
+                needed=self._needed(image),
+                sealed=_model_directories(container),
+                names=tuple(one.hostname for one in spec.containers if one.hostname is not None),
+            ),
             token=f"{self._token}/{spec.instance_id}/{index}/",
         )
         await asyncio.to_thread(self._sandbox.make, place.home)

@@ -19,6 +19,7 @@ Wishes are a JSON object, merged from three places (later wins): the variable ``
 
 Variables: ``STUB_CRASH`` message: print it and exit 3 at start. ``STUB_PING`` ``never`` (no answer) or a status.
 ``STUB_LISTEN_AFTER_S`` seconds. ``STUB_IGNORE_TERM=1``. ``STUB_CHILD=1``: a child in a session of its own; its id is in the log.
+``STUB_WORKERS_DIE`` message: /ping answers, but workers die with it as soon as they are started, so no request is answered.
 ``STUB_ON_TERM`` port: at SIGTERM it ``meet``s there, says "ended politely" and exits 0.
 Other paths: GET /environment: the process environment as JSON. GET /files: {path: text} below the model directory.
 """
@@ -76,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
             meet(wishes["meet"])
         if wishes.get("hang"):
             hangs.set()
-        if hangs.is_set():
+        if hangs.is_set() or "STUB_WORKERS_DIE" in os.environ:
             time.sleep(FOREVER_S)
         time.sleep(wishes.get("sleep", 0))
         if "die" in wishes:
@@ -156,6 +157,12 @@ def meet(port):
         pass  # nobody waits there, or the one who waited has gone
 
 
+def start_workers():
+    while True:
+        subprocess.run([sys.executable, "-c", "import os, sys; sys.exit(os.environ['STUB_WORKERS_DIE'])"], check=False)
+        time.sleep(0.5)
+
+
 def end_politely(number, frame):
     meet(int(os.environ["STUB_ON_TERM"]))
     print("ended politely", flush=True)
@@ -197,6 +204,8 @@ def main():
         child = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({FOREVER_S})"], start_new_session=True)
         print(f"child {child.pid}", flush=True)
         threading.Thread(target=child.wait, daemon=True).start()
+    if "STUB_WORKERS_DIE" in os.environ:
+        threading.Thread(target=start_workers, daemon=True).start()
     time.sleep(float(os.environ.get("STUB_LISTEN_AFTER_S", "0")))
     port = int(os.environ["SAGEMAKER_BIND_TO_PORT"])
     print(f"stub model server on port {port}", flush=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
-from tests.support.engines import process_engine, sandbox_of, seen_by, spec
+from tests.support.engines import pipeline, process_engine, sandbox_of, seen_by, spec
 from tests.support.model_objects import ModelObjects, archive_of
 
 from tarry.backends.engines.bubblewrap import Bubblewrap
@@ -87,6 +87,12 @@ async def test_etc_and_tmp_are_copies_of_its_own(engine: ProcessEngine) -> None:
         assert not await seen_by(two, f"import os\nseen = os.path.exists({path!r})")
         assert not Path(path).exists()
     assert await seen_by(one, "seen = open('/etc/passwd').read()") == Path("/etc/passwd").read_text()
+
+
+async def test_containers_of_a_pipeline_are_known_by_name(engine: ProcessEngine) -> None:
+    first, _ = await engine.start(pipeline(2))
+    names = "['container-1', 'container-2']"
+    assert await seen_by(first, f"import socket; seen = [socket.gethostbyname(n) for n in {names}]") == ["127.0.0.1"] * 2
 
 
 async def test_it_sees_its_own_processes_only(engine: ProcessEngine) -> None:
