@@ -10,7 +10,7 @@ from tests.support import entities as make
 from tests.support.queues import CASES, Case, cases, ids_of
 
 from tarry.core.endpoint import EndpointStatus
-from tarry.core.errors import Conflict, InvalidRequest
+from tarry.core.errors import Conflict, InvalidRequest, StopRequested
 from tarry.core.history import AttemptEnd, InvocationHistory, QueueState, UndecidedAttempt
 from tarry.core.invocation import FinalAttempt, InvocationState, redriven
 from tarry.ports import (
@@ -85,6 +85,17 @@ async def test_a_stop_outlives_the_attempt(case: Case, back: Back) -> None:
     assert swept.overdue is Overdue.STOPPED
 
 
+async def test_what_is_to_be_stopped_has_no_other_end(case: Case) -> None:
+    await case.put("1")
+    (claim,) = await case.claim()
+    await case.control.stop("1")
+    with pytest.raises(StopRequested):
+        await case.queue.decide(claim.lease, make.decision("1"))
+    assert await case.state("1") is S.RUNNING
+    await case.end(claim, S.STOPPED)
+    assert await case.state("1") is S.STOPPED
+
+
 async def test_a_decision_comes_before_a_stop(case: Case) -> None:
     await case.put("1")
     (claim,) = await case.claim()
@@ -153,6 +164,15 @@ async def test_a_retry_waits_its_time_and_is_remembered(case: Case) -> None:
             reason="busy",
         ),
     )
+
+
+async def test_no_delay_is_longer_for_a_clock_that_was_set_back(case: Case) -> None:
+    await case.put("1")
+    (claim,) = await case.claim()
+    await case.queue.release(claim.lease, Back(end=AttemptEnd.RETRIED, delay_s=10))
+    case.clock.set_wall(-24 * 3600)
+    await case.queue.reap(10)
+    assert await case.state("1") is S.QUEUED
 
 
 async def test_what_is_delayed_does_not_outlive_its_endpoint(case: Case) -> None:

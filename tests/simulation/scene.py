@@ -19,7 +19,7 @@ from tarry.core.deployment import DesiredCapacity
 from tarry.core.endpoint import EndpointStatus
 from tarry.core.errors import NotFound, TarryError
 
-REST_S_MAX = 400.0
+REST_S_MAX = 900.0
 """So long the world may take to come to rest when nothing goes wrong any more: instances that keep dying are replaced slowly."""
 SENDS_MAX = 10
 """So often a request is sent that insists."""

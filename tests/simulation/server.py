@@ -213,7 +213,7 @@ class Server:
             "endpoints": endpoints.run,
             "reconciler": reconcile,
             "slots": slots.run,
-            "sweeper": Sweeper(queue, settlement, clock, wakeups).run,
+            "sweeper": Sweeper(queue, settlement, clock, wakeups, slots.renew).run,
             "retention": Retention(store, control, clock, world.terms.finished_s / DAY_S).run,
             "dispatcher": Dispatcher(outbox, notifier, metrics, clock, wakeups).run,
         }

@@ -56,9 +56,9 @@ class World:
         self.worker = Worker(self.queue, self.objects, self.models, self.records, self.settlement, self.clock)
         self.directory = EndpointDirectory(self.store, self.clock, self.wakeups, "us-east-1")
         self.intake = Intake(self.directory, self.queue, self.clock, self.ids)
-        self.sweeper = Sweeper(self.queue, self.settlement, self.clock, self.wakeups)
-        self.dispatcher = Dispatcher(self.outbox, self.notifier, self.metrics, self.clock, self.wakeups)
         self.slots = Slots(self.store, self.queue, self.worker, self.models, self.clock, self.wakeups, lease_s=30.0)
+        self.sweeper = Sweeper(self.queue, self.settlement, self.clock, self.wakeups, self.slots.renew)
+        self.dispatcher = Dispatcher(self.outbox, self.notifier, self.metrics, self.clock, self.wakeups)
         self.instance = entities.instance(addresses=(ADDRESS,))
 
     async def deploy(self, **endpoint: Any) -> "World":

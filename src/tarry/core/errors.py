@@ -313,6 +313,10 @@ class LeaseLost(RaceError):
     """The lease ran out, was voided, or the invocation has been decided by somebody else."""
 
 
+class StopRequested(RaceError):
+    """The invocation is to be stopped: no other end can be decided for it any more."""
+
+
 class Conflict(RaceError):
     """The entity changed since it was read."""
 

@@ -122,11 +122,12 @@ class Slots:
 
     async def _renew_or_say_why(self) -> None:
         try:
-            await self._renew()
+            await self.renew()
         except TarryError as error:
             log.warning("leases could not be renewed, trying again", error=str(error))
 
-    async def _renew(self) -> None:
+    async def renew(self) -> None:
+        """Renew every lease that is held here; drop what is lost, end what is to be stopped. Errors: StorageFull, Throttled."""
         leases = [lease for slots in self._slots.values() for lease in slots.leases]
         if not leases:
             return

@@ -6,13 +6,13 @@ leased, publishing repeats.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
 
 from tarry.core import failure_reasons
-from tarry.core.errors import LeaseLost, TarryError
+from tarry.core.errors import RaceError, TarryError
 from tarry.core.invocation import InvocationState
 from tarry.delivery.settlement import Settlement
 from tarry.delivery.work import Work
@@ -28,7 +28,19 @@ BATCH = 100
 class Sweeper:
     """Ends what is overdue and rolls decisions forward."""
 
-    def __init__(self, queue: InvocationQueue, settlement: Settlement, clock: Clock, wakeups: Wakeups) -> None:
+    def __init__(
+        self,
+        queue: InvocationQueue,
+        settlement: Settlement,
+        clock: Clock,
+        wakeups: Wakeups,
+        renew: Callable[[], Awaitable[None]],
+    ) -> None:
+        """``renew`` renews what this process holds, before each pass; where it fails, nothing is swept.
+
+        A process that was paused, or whose clock was moved, must not take its own ended leases for those of the dead.
+        """
+        self._renew = renew
         self._queue = queue
         self._settlement = settlement
         self._clock = clock
@@ -53,6 +65,7 @@ class Sweeper:
 
     async def _sweep_or_say_why(self) -> int:
         try:
+            await self._renew()
             return await self.sweep()
         except TarryError as error:
             log.warning("the sweep could not be finished", error=str(error))
@@ -72,8 +85,8 @@ class Sweeper:
         """What goes wrong with one invocation does not hold up the others: its lease ends, and it comes again."""
         try:
             await work
-        except LeaseLost:
-            log.info("somebody else ended it", invocation_id=invocation_id)
+        except RaceError:
+            log.info("somebody else ended it, or wants another end for it", invocation_id=invocation_id)
         except Exception:
             log.exception("an invocation could not be ended yet", invocation_id=invocation_id)
 

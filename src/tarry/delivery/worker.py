@@ -27,6 +27,7 @@ from tarry.core.errors import (
     ObjectNotFound,
     ObjectRefused,
     RaceError,
+    StopRequested,
     StorageFull,
     Throttled,
 )
@@ -102,6 +103,9 @@ class Worker:
     async def _ended(self, work: Work, ending: Coroutine[Any, Any, Attempted]) -> Attempted:
         try:
             return await ending
+        except StopRequested:  # the stop was durable before the answer could be decided for
+            work.stopping = True
+            return await self._stop(work)
         except LeaseLost:  # somebody else holds it, or it was decided before a stop came
             log.info("lease lost, the attempt is dropped", invocation_id=work.claim.invocation.id)
             return Attempted.LEASE_LOST

@@ -125,8 +125,8 @@ class InvocationQueue(Protocol):
         """Choose the outcome for ever: Running → Publishing, guarded by state and lease token, in one transaction.
 
         Returns Publishing, or the terminal state where the object store lives in the same database and publishing and
-        finishing were part of the commit. Errors: LeaseLost (nothing changed), BucketNotFound (same-database store: the
-        object has nowhere to go; nothing changed), StorageFull.
+        finishing were part of the commit. Errors: LeaseLost, StopRequested (a stop has been asked for, and this is another
+        end), BucketNotFound (same-database store: the object has nowhere to go), StorageFull; none changes anything.
         After a crash: a decision in Publishing comes back from ``reap`` until it is finished.
         """
         ...

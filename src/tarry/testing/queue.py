@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 
 from tarry.core.deployment import Routing
 from tarry.core.endpoint import Endpoint, EndpointStatus
-from tarry.core.errors import AlreadyExists, Bug, Conflict, EndpointNotFound, LeaseLost, Throttled
+from tarry.core.errors import AlreadyExists, Bug, Conflict, EndpointNotFound, LeaseLost, StopRequested, Throttled
 from tarry.core.history import AttemptEnd, InvocationRecord, UndecidedAttempt
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, TERMINAL, Invocation, InvocationState, is_same_request, rank_us
+from tarry.core.retry import BACKOFF_S_MAX, is_due
 from tarry.ports import (
     CHANNEL_OUTBOX,
     LOST,
@@ -141,6 +142,8 @@ class FakeInvocationQueue:
         row = self._held(lease)
         if row is None or row.state is not InvocationState.RUNNING:
             raise LeaseLost(f"The lease on invocation {lease.invocation_id} is lost, or the invocation has been decided.")
+        if row.stop_requested and decision.outcome.state is not InvocationState.STOPPED:
+            raise StopRequested(f"Invocation {lease.invocation_id} is to be stopped; its result came too late.")
         if self.publish is not None and decision.staged is not None:
             self.publish(decision.staged, self._clock.now_us())
         row.decision = replace(decision, outcome=replace(decision.outcome, response=None))
@@ -195,7 +198,7 @@ class FakeInvocationQueue:
         return endpoint is not None and endpoint.status in _GONE
 
     def _is_due(self, row: Row, now_us: int) -> bool:
-        return (row.due_at_us or 0) <= now_us or row.stop_requested or self._is_gone(row)
+        return is_due(row.due_at_us or 0, now_us, BACKOFF_S_MAX) or row.stop_requested or self._is_gone(row)
 
     def _same(self, invocation: Invocation, since_us: int) -> Invocation | None:
         alike = (row.invocation for row in reversed(self.rows.values()) if row.invocation.named_by_caller)

@@ -26,6 +26,7 @@ from tarry.bootstrap import build
 from tarry.core.names import S3Location
 from tarry.core.planning import fleet
 from tarry.delivery import instance_slots
+from tarry.delivery.slots import Slots
 from tarry.embedded.buckets.store import EmbeddedObjectStore
 from tarry.embedded.topics.deliveries import Deliveries
 from tarry.embedded.topics.notifier import EmbeddedNotifier
@@ -58,6 +59,11 @@ class Holds:
         gate = self._taken(point)
         if gate is not None:
             await asyncio.shield(asyncio.wrap_future(gate))
+
+    def is_held(self, point: Point) -> bool:
+        """Whether somebody is, or would be, held at a point."""
+        with self._lock:
+            return point in self._wanted or bool(self._gates.get(point))
 
     def _taken(self, point: Point) -> "Future[None] | None":
         with self._lock:
@@ -100,7 +106,8 @@ def install(holds: Holds, *, separate_commits: bool) -> None:
     _wrap(Pusher, "_post", _before(holds, Point.PUSHING))
     _wrap(Deliveries, "record", _before(holds, Point.PUSHED))
     _wrap(SqlInvocationQueue, "release", _before(holds, Point.GIVING_BACK))
-    _wrap(SqlInvocationQueue, "renew", _before(holds, Point.RENEWING))
+    _wrap(Slots, "_renew_or_say_why", _before(holds, Point.RENEWING))
+    _wrap(Slots, "renew", _not_while(holds, Point.RENEWING))
     # Instances that tests kill are replaced soon, however many there were; and an attempt that is held keeps its slot.
     _replace(fleet, "BACKOFF_S_MAX", 1)
     _replace(instance_slots, "SETTLING_FACTOR", 1)
@@ -126,6 +133,18 @@ def _before(holds: Holds, point: Point) -> Wrapper:
             return await original(*args, **named)
 
         return held
+
+    return wrapper
+
+
+def _not_while(holds: Holds, point: Point) -> Wrapper:
+    """The sweeper renews what its process holds; while the renewals are held, it is like one of another process."""
+
+    def wrapper(original: Callable[..., Any]) -> Callable[..., Any]:
+        async def unless_held(*args: Any, **named: Any) -> Any:
+            return None if holds.is_held(point) else await original(*args, **named)
+
+        return unless_held
 
     return wrapper
 

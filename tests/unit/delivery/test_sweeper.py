@@ -1,5 +1,6 @@
 """What nobody is working on any more."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -113,6 +114,25 @@ async def test_one_bad_item_holds_up_nobody() -> None:
     await world.sweeper.sweep()
     await world.sweeper.sweep()
     assert [await world.state(str(number)) for number in range(3)] == [InvocationState.EXPIRED] * 3
+
+
+@pytest.mark.parametrize("moved", ["paused", "clock"])
+async def test_who_was_paused_does_not_take_its_own_work_for_that_of_the_dead(moved: str) -> None:
+    world = await World().deploy()
+    await world.put()
+    world.models.answering = lambda request, body: asyncio.Event().wait()  # type: ignore[assignment,return-value]
+    async with world.running(world.slots.run):
+        await settle_down()
+        world.slots._renew_every_s = 1e9  # the renewal would come, but the sweep comes first
+        async with world.running(world.sweeper.run):
+            await settle_down()
+            if moved == "clock":
+                world.clock.set_wall(3600)
+            for _ in range(3):
+                world.clock.advance(60 if moved == "paused" else 1)
+                await settle_down()
+            record = await world.record()
+            assert (record.state, record.attempts, record.lost_attempts) == (InvocationState.RUNNING, 1, 0)
 
 
 async def test_the_sweep_goes_on_after_an_error() -> None:

@@ -501,6 +501,17 @@ async def test_a_stopped_attempt_ends_as_stopped_and_publishes_nothing_else() ->
     assert _message(await world.announced())["invocationStatus"] == "Failed"  # type: ignore[arg-type]
 
 
+async def test_an_answer_that_comes_after_the_stop_is_not_published() -> None:
+    """The stop is durable, and the worker has not heard of it yet."""
+    world = await World().deploy()
+    invocation = await world.put()
+    claim = await world.claim()
+    await world.control.stop(invocation.id)
+    assert await world.worker.attempt(Work(claim), world.instance) is Attempted.SETTLED
+    assert await world.state() is InvocationState.STOPPED
+    assert world.objects.get(invocation.output_location) is None
+
+
 async def test_a_stop_that_comes_after_the_decision_changes_nothing() -> None:
     world = await World().deploy()
     await world.put()

@@ -183,12 +183,14 @@ def _credential(text: str) -> Credential | None:
 
 
 def require_signed(case: Case, signed: Sequence[bytes]) -> None:
-    """Refuse unless ``host`` and every ``x-amz-*`` header of the request take part in the signature.
+    """Refuse unless ``host`` and every ``x-amz-*`` (and ``x-tarry-*``) header of the request take part in the signature.
 
     OURS: S3's x-amz-content-sha256 may be left out in the header form (sources disagree): its value is signed all the same.
     """
     exempt = b"x-amz-content-sha256" if case.s3 and b"authorization" in case.headers else b""
-    unsigned = [name for name in case.headers if name.startswith(b"x-amz-") and name not in signed and name != exempt]
+    unsigned = [
+        name for name in case.headers if name.startswith((b"x-amz-", b"x-tarry-")) and name not in signed and name != exempt
+    ]
     if b"host" not in signed:
         unsigned.append(b"host")
     if not unsigned:

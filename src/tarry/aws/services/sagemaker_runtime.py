@@ -76,6 +76,7 @@ def _number(headers: Mapping[str, str], name: str, low: int, high: int) -> int |
     text = headers.get(name.lower())
     if text is None:
         return None
+    text = text.strip()
     if not _WHOLE_NUMBER.fullmatch(text) or not low <= int(text) <= high:
         raise InvalidRequest(f"Expected a whole number from {low} to {high} in the header {name}, got {text[:40]!r}.")
     return int(text)

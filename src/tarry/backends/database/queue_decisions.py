@@ -14,7 +14,7 @@ from tarry.backends.database.prepared import Prepared
 from tarry.backends.database.queue_rows import HELD_ROWS, NO_LEASE, PUBLISHING_ROWS, Held, held_under
 from tarry.backends.database.schema import decision as decision_table
 from tarry.backends.database.schema import invocation, invocation_body, outbox
-from tarry.core.errors import Bug, LeaseLost
+from tarry.core.errors import Bug, LeaseLost, StopRequested
 from tarry.core.invocation import TERMINAL, InvocationState, Outcome
 from tarry.core.notifications import Notification
 from tarry.ports import Clock, Decision, Lease, Staged
@@ -152,6 +152,8 @@ def _refusal(held: Held | None, lease: Lease, decision: Decision) -> Exception |
         return Bug(f"A decision ends its own invocation; got {decision.outcome.state} for {decision.invocation_id}.")
     if held is None or held.state is not InvocationState.RUNNING:
         return LeaseLost(f"The lease on invocation {lease.invocation_id} is lost, or the invocation has been decided.")
+    if held.stop_requested and decision.outcome.state is not InvocationState.STOPPED:
+        return StopRequested(f"Invocation {lease.invocation_id} is to be stopped; its result came too late.")
     return None
 
 

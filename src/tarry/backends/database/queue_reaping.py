@@ -23,6 +23,7 @@ from tarry.backends.database.schema import attempt, decision, endpoint, invocati
 from tarry.core.endpoint import EndpointStatus
 from tarry.core.history import AttemptEnd
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, InvocationState
+from tarry.core.retry import BACKOFF_S_MAX
 from tarry.ports import Claim, Overdue, Reaped
 
 _ended = invocation.c.lease_expires_at_us <= bindparam("now_us")
@@ -55,11 +56,10 @@ _DELAYED_TO_END = (
     .where(DELAYED_ROWS, endpoint.c.status.in_(_GONE))
     .limit(bindparam("limit"))
 )
-_DUE = (  # one that is to be stopped is due at once: the stop says so
-    select(invocation.c.seq, invocation.c.endpoint_id)
-    .where(DELAYED_ROWS, invocation.c.due_at_us <= bindparam("now_us"))
-    .limit(bindparam("limit"))
-)
+_DUE = [  # one that is to be stopped is due at once: the stop says so. Two questions, each a seek in the index of due times
+    select(invocation.c.seq, invocation.c.endpoint_id).where(DELAYED_ROWS, due).limit(bindparam("limit"))
+    for due in (invocation.c.due_at_us <= bindparam("now_us"), invocation.c.due_at_us > bindparam("latest_us"))
+]
 _WAIT_AGAIN = (
     update(invocation)
     .where(invocation.c.seq.in_(bindparam("seqs", expanding=True)))
@@ -134,8 +134,10 @@ def _put_back(connection: Connection, now: dict[str, int]) -> tuple[str, ...]:
 
 
 def _end_delays(connection: Connection, now: dict[str, int], limit: int) -> set[str]:
+    latest_us = now["now_us"] + int(BACKOFF_S_MAX * 1_000_000)  # see core.retry.is_due
     due = [
-        *connection.execute(_DUE, {**now, "limit": limit}),
+        *connection.execute(_DUE[0], {**now, "limit": limit}),
+        *connection.execute(_DUE[1], {"latest_us": latest_us, "limit": limit}),
         *connection.execute(_DELAYED_TO_END, {"limit": limit}),
     ]
     endpoint_of = {row.seq: row.endpoint_id for row in due}

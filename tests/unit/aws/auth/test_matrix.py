@@ -276,6 +276,8 @@ async def test_unsigned_headers(protocol: Family) -> None:
     error = await refused(with_header(signed(protocol), b"X-Amz-Target", b"SageMaker.DeleteModel"), protocol)
     assert_plain(error, protocol, SIGNATURE)
     assert error.message == "'X-Amz-Target' must be a 'SignedHeader' in the AWS Authorization."
+    error = await refused(with_header(signed(protocol), b"X-Tarry-Priority", b"9"), protocol)
+    assert error.message == "'X-Tarry-Priority' must be a 'SignedHeader' in the AWS Authorization."
 
 
 @pytest.mark.parametrize("signer", ["s3-header", "s3-query"])
