@@ -9,9 +9,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 
 from tarry.core.errors import InvalidRequest
 
@@ -24,6 +24,10 @@ _DELIMITER = "__"
 
 class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _of_any_type(count: Any) -> Any:
+    return count if isinstance(count, Mapping) else {"*": count}
 
 
 class ServerSettings(_Group):
@@ -85,9 +89,16 @@ class EngineSettings(_Group):
     """Whom instances become in the sandbox of a server that is run by root; left out: root without its privileges."""
     instance_policy: Path | None = None
     """JSON file with the policy of the keys that instances get (what IAM's policies are); left out: all of S3 and SNS."""
-    capacity: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
-    """How many instances may run at once, by patterns of instance types (``"ml.g5.*" = 1``); the first that matches counts. What
-    none matches has no limit."""
+    memory_reserve: ByteSize = ByteSize(256 * 1024 * 1024)
+    """Free memory of the machine below which no instance is placed: bytes, or with a unit (``"512 MiB"``)."""
+    instances_max: Annotated[dict[str, Annotated[int, Field(ge=0)]], BeforeValidator(_of_any_type)] = Field(default_factory=dict)
+    """How many instances may run at once: a number, or numbers by patterns of instance types (``"ml.g5.*" = 1``), of which the
+    first that matches counts. What none matches has no limit."""
+    capacity: Literal["measured", "strict"] = "measured"
+    """``measured``: instances are placed by what the machine has free; ``strict``: besides, the vCPUs and the memory of their
+    types may not be more than it has."""
+    provision_timeout_s: Annotated[int, Field(ge=0)] = 300
+    """How long room for an instance is waited for where its variant has no VariantInstanceProvisionTimeoutInSeconds."""
 
 
 class ImageSettings(_Group):

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from tests.support.engines import SANDBOXES, pipeline, process_engine, sandbox_of, spec
 
+from tarry.backends.engines.room import Room
+from tarry.core.errors import InsufficientCapacity
+from tarry.core.placement import PlacementRules
 from tarry.ports import Engine
 from tarry.testing.engine import FakeEngine
 
@@ -16,6 +19,18 @@ async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield FakeEngine()
         return
     process = process_engine(tmp_path, sandbox=await sandbox_of(request.param, tmp_path))
+    await process.open()
+    yield process
+    await process.close(grace_s=1)
+
+
+@pytest.fixture(params=["fake", "process"])
+async def small_engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
+    """One with room for one instance of the type of ``spec``."""
+    if request.param == "fake":
+        yield FakeEngine(capacity={spec().instance_type: 1})
+        return
+    process = process_engine(tmp_path, room=Room(PlacementRules(instances_max={spec().instance_type: 1})))
     await process.open()
     yield process
     await process.close(grace_s=1)
@@ -64,3 +79,20 @@ async def test_a_pipeline_has_an_address_for_each_container_and_ends_as_one(engi
     assert await engine.start(two) == (first, second)
     await engine.stop("i-1", grace_s=5)
     assert await engine.observe() == []
+
+
+async def test_the_machine_is_measured(engine: Engine) -> None:
+    machine = await engine.measure()
+    assert machine.vcpus >= 1
+    assert 0 < machine.memory_free_bytes <= machine.memory_bytes
+
+
+async def test_what_has_no_room_is_refused_before_anything_is_done_until_there_is_some(small_engine: Engine) -> None:
+    addresses = await small_engine.start(spec("i-1"))
+    with pytest.raises(InsufficientCapacity, match=r"InsufficientInstanceCapacity error.*\(Here: At most 1 instances of ml\.m5"):
+        await small_engine.start(spec("i-2"))
+    assert await small_engine.start(spec("i-1")) == addresses
+    assert [status.instance_id for status in await small_engine.observe()] == ["i-1"]
+    assert await small_engine.log_tail("i-2", 5) == ()
+    await small_engine.stop("i-1", grace_s=5)
+    await small_engine.start(spec("i-2"))

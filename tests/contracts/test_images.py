@@ -13,7 +13,11 @@ from tarry.testing.images import FakeImages
 
 @pytest.fixture(params=["fake", "catalogue"])
 def images(request: pytest.FixtureRequest, tmp_path: Path) -> Images:
-    return FakeImages() if request.param == "fake" else ImageCatalogue([STUB_IMAGE], tmp_path)
+    if request.param == "fake":
+        return FakeImages(known={"stub", "single"}, at_once={"single": 1})
+    (tmp_path / "single").mkdir()
+    (tmp_path / "single/image.toml").write_text('repositories=["single"]\ntags=["*"]\ncommand=["{python}"]\nserved_at_once=1\n')
+    return ImageCatalogue([STUB_IMAGE, tmp_path / "single"], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -38,5 +42,12 @@ async def test_an_unknown_image_is_refused_with_what_is_known(images: Images, re
 
 
 async def test_the_refusal_says_what_is_known(images: Images) -> None:
-    with pytest.raises(ImageNotFound, match=r"nothing:1.*Known: stub.*Use"):
+    with pytest.raises(ImageNotFound, match=r"nothing:1.*Known: .*stub.*Use"):
         await images.check("nothing:1")
+
+
+@pytest.mark.parametrize(
+    ("reference", "requests"), [("single:1", 1), ("localhost:5000/single", 1), ("stub:1", None), ("?", None)]
+)
+async def test_an_image_may_say_how_many_requests_it_serves_at_once(images: Images, reference: str, requests: int | None) -> None:
+    assert await images.served_at_once(reference) == requests

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.homes import Sandbox
 from tarry.backends.engines.process import ProcessEngine
 from tarry.backends.engines.processes import carriers
+from tarry.backends.engines.room import Room
 from tarry.backends.engines.sandbox import NoSandbox, choose_sandbox
 from tarry.backends.images import ImageCatalogue
 from tarry.backends.model_data import ModelData
@@ -68,9 +68,9 @@ def process_engine(
     directory: Path,
     objects: ModelObjects | None = None,
     ports: PortRange | None = None,
-    capacity: Mapping[str, int] | None = None,
     sandbox: Sandbox | None = None,
     image: Path = STUB_IMAGE,
+    room: Room | None = None,
 ) -> ProcessEngine:
     """An engine that has not been opened yet; without a sandbox if none is given."""
     return ProcessEngine(
@@ -80,7 +80,7 @@ def process_engine(
         ports=ports or PortRange(20000, 29999),
         sandbox=sandbox or NoSandbox(),
         region="eu-central-1",
-        capacity=capacity,
+        room=room,
     )
 
 

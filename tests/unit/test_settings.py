@@ -28,6 +28,26 @@ def test_lists_come_as_json(tmp_path: Path) -> None:
     assert settings.engine.ports == (3, 4)
 
 
+@pytest.mark.parametrize(
+    ("toml", "environ", "expected"),
+    [
+        ("", {}, ({}, "measured", 256 * 1024**2)),
+        ('[engine]\ninstances_max = 3\ncapacity = "strict"\nmemory_reserve = 1000\n', {}, ({"*": 3}, "strict", 1000)),
+        ('[engine.instances_max]\n"ml.g5.*" = 1\n"*" = 8\n', {}, ({"ml.g5.*": 1, "*": 8}, "measured", 256 * 1024**2)),
+        (
+            "",
+            {"TARRY_ENGINE__INSTANCES_MAX": "2", "TARRY_ENGINE__MEMORY_RESERVE": "1.5 GiB"},
+            ({"*": 2}, "measured", 1536 * 1024**2),
+        ),
+        ("", {"TARRY_ENGINE__INSTANCES_MAX": '{"local": 0}'}, ({"local": 0}, "measured", 256 * 1024**2)),
+    ],
+)
+def test_what_may_be_placed_is_read(tmp_path: Path, toml: str, environ: dict[str, str], expected: tuple[object, ...]) -> None:
+    _toml(tmp_path, toml)
+    engine = load(tmp_path, {}, environ).engine
+    assert (engine.instances_max, engine.capacity, engine.memory_reserve) == expected
+
+
 def test_the_directory_is_the_command_lines_business(tmp_path: Path) -> None:
     assert load(tmp_path, {}, {"TARRY_DATA_DIR": "/elsewhere"}).data_dir == tmp_path
 
@@ -48,6 +68,9 @@ def test_the_directory_is_the_command_lines_business(tmp_path: Path) -> None:
         ("", {}, {"server": {"tls_cert": Path("c")}}, "give both or neither"),
         ("data_dir = '/a'", {}, {}, r"data_dir.*tarry\.toml.*--data-dir or TARRY_DATA_DIR"),
         ("", {"TARRY_QUEUE__LEASE_S": "0"}, {}, r"queue\.lease_s"),
+        ("[engine]\ncapacity = 'loose'", {}, {}, r"engine\.capacity.*'measured' or 'strict'"),
+        ("[engine]\ninstances_max = -1", {}, {}, r"engine\.instances_max.*greater than or equal to 0"),
+        ("[engine]\nmemory_reserve = 'much'", {}, {}, r"engine\.memory_reserve.*much"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_source(

@@ -13,6 +13,7 @@ from botocore.model import OperationModel, ServiceModel, Shape
 
 from tarry.aws.auth.request import Family
 from tarry.core.errors import Bug
+from tarry.core.instance_types import LOCAL
 
 __all__ = ["Family", "OperationModel", "Shape", "Spec", "load_spec"]
 
@@ -59,7 +60,11 @@ def load_spec(name: str) -> Spec:
     loader = _loader()
     if name not in loader.list_available_services("service-2"):
         raise Bug(f"No service description is called {name!r}.")
-    return Spec(name, ServiceModel(loader.load_service_model(name, "service-2"), service_name=name))
+    description = loader.load_service_model(name, "service-2")
+    if name == "sagemaker":
+        # OURS: AWS's own list has nothing but ml.*.
+        description["shapes"]["ProductionVariantInstanceType"]["enum"].append(LOCAL)
+    return Spec(name, ServiceModel(description, service_name=name))
 
 
 @cache

@@ -15,6 +15,7 @@ first. The registry host (account and region) of a reference is ignored: reposit
     checks = ["import xgboost"]                  # Python that must run in the new environment
     programs = ["java"]                          # must be on the PATH
     ports = ["metrics"]                          # names of ports that it needs besides SAGEMAKER_BIND_TO_PORT
+    served_at_once = 1                           # requests; left out: one for each vCPU of the instance type
     [environment]                                # variables below the model's own, like ENV of a Dockerfile
     TS_METRICS_ADDRESS = "http://127.0.0.1:{port.metrics}"
 
@@ -50,6 +51,7 @@ _PORT = re.compile(r"\{port(?:\.([^{}]*))?\}")
 _PORTS_MAX = 16
 _TEXTS = ("requirements", "sources", "python", "advice")
 _PYTHON = re.compile(r"3\.\d+(?![\w])")
+_SERVED_AT_ONCE_MAX = 1000  # AWS: of MaxConcurrentInvocationsPerInstance, API reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,7 @@ class Image:
     checks: tuple[str, ...]
     programs: tuple[str, ...]
     ports: tuple[str, ...]
+    served_at_once: int | None
     environment: Mapping[str, str]
 
     @classmethod
@@ -116,6 +119,7 @@ class Image:
             checks=tuple(values.get("checks", ())),
             programs=tuple(values.get("programs", ())),
             ports=tuple(values.get("ports", ())),
+            served_at_once=values.get("served_at_once"),
             environment=values.get("environment", {}),
         )
 
@@ -163,6 +167,13 @@ class ImageCatalogue:
     async def check(self, reference: str) -> None:
         """Raise ImageNotFound, with what is known and what to do, unless an image matches."""
         self.find(reference)
+
+    async def served_at_once(self, reference: str) -> int | None:
+        """See ports.Images."""
+        try:
+            return self.find(reference)[0].served_at_once
+        except ImageNotFound:
+            return None
 
     def find(self, reference: str) -> tuple[Image, Reference]:
         """The image that a reference means. Errors: ImageNotFound."""
@@ -226,7 +237,7 @@ def _fill(word: str, facts: Mapping[str, str]) -> str:
 
 
 def _check_values(file: Path, values: Mapping[str, Any]) -> None:
-    if unknown := set(values) - {*_LISTS, *_TEXTS, "environment"}:
+    if unknown := set(values) - {*_LISTS, *_TEXTS, "served_at_once", "environment"}:
         raise InvalidRequest(f"{file}: unknown key {min(unknown)!r}.")
     for key, required in _LISTS.items():
         value = values.get(key, [])
@@ -237,6 +248,9 @@ def _check_values(file: Path, values: Mapping[str, Any]) -> None:
             raise InvalidRequest(f"{file}: {key} must be a string, got {values[key]!r}.")
     if "requirements" not in values and (given := {"sources", "python"} & set(values)):
         raise InvalidRequest(f"{file}: {min(given)} is of use only with requirements.")
+    served = values.get("served_at_once", 1)
+    if type(served) is not int or not 1 <= served <= _SERVED_AT_ONCE_MAX:
+        raise InvalidRequest(f"{file}: served_at_once must be a whole number from 1 to {_SERVED_AT_ONCE_MAX}, got {served!r}.")
     environment = values.get("environment", {})
     if not isinstance(environment, dict) or not all(isinstance(value, str) for value in environment.values()):
         raise InvalidRequest(f"{file}: environment must be a table of strings, got {environment!r}.")

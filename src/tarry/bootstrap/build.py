@@ -31,6 +31,7 @@ from tarry.backends.database.store import SqlStore
 from tarry.backends.database.transactions import Database
 from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.process import ProcessEngine
+from tarry.backends.engines.room import Room
 from tarry.backends.engines.sandbox import choose_sandbox
 from tarry.backends.engines.variables import Cloud
 from tarry.backends.images import ImageCatalogue
@@ -52,6 +53,7 @@ from tarry.control.invocations import InvocationPorts
 from tarry.control.reconciler import Reconciler
 from tarry.control.retention import Retention
 from tarry.core.names import Scope
+from tarry.core.placement import PlacementRules
 from tarry.delivery.directory import EndpointDirectory
 from tarry.delivery.dispatcher import Dispatcher
 from tarry.delivery.intake import Intake
@@ -84,7 +86,7 @@ from tarry.ports import (
     Store,
     Wakeups,
 )
-from tarry.settings import Settings
+from tarry.settings import EngineSettings, Settings
 
 log = structlog.get_logger(__name__)
 
@@ -255,7 +257,7 @@ async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
         images=images,
         model_data=ModelData(cloud.objects, root / "models"),
         ports=PortRange(*settings.engine.ports),
-        capacity=settings.engine.capacity,
+        room=Room(_placement_rules(settings.engine)),
         region=ground.scope.region,
         cloud=Cloud(endpoint_url=ground.public_url, ca_bundle=settings.server.tls_cert),
     )
@@ -264,13 +266,25 @@ async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
     return _Instances(models=models, images=images, engine=engine)
 
 
+def _placement_rules(settings: EngineSettings) -> PlacementRules:
+    return PlacementRules(
+        memory_reserve_bytes=settings.memory_reserve,
+        instances_max=settings.instances_max,
+        strict=settings.capacity == "strict",
+    )
+
+
 def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances, resources: AsyncExitStack) -> Tarry:
     clock, ids, scope, wakeups, metrics = ground.clock, ground.ids, ground.scope, ground.wakeups, ProcessMetrics()
     store, queue, models, lease_s = data.store, data.queue, instances.models, ground.settings.queue.lease_s
     alarms = NoAlarms()
     keys = InstanceKeys(data.keyring, clock, read_instance_policy(ground.settings.engine.instance_policy))
     engine_settings = ground.settings.engine
-    limits = InstanceLimits(unanswered_s=engine_settings.unanswered_s, stop_grace_s=engine_settings.stop_grace_s)
+    limits = InstanceLimits(
+        unanswered_s=engine_settings.unanswered_s,
+        stop_grace_s=engine_settings.stop_grace_s,
+        provision_timeout_s=engine_settings.provision_timeout_s,
+    )
     reconciler = Reconciler(
         store, instances.engine, models, instances.images, cloud.notifier, alarms, keys, clock, ids, wakeups, limits
     )

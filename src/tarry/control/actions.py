@@ -9,6 +9,7 @@ from typing import assert_never
 
 import structlog
 
+from tarry.control.concurrency import Concurrency
 from tarry.control.instances import InstanceKeeper, instance_spec
 from tarry.control.topic_tests import TopicTests
 from tarry.core.catalog import TagSet
@@ -16,7 +17,6 @@ from tarry.core.deployment import TRANSITIONS, Deployment, DeploymentState, Rout
 from tarry.core.endpoint import Endpoint, EndpointStatus, require_transition
 from tarry.core.errors import Bug
 from tarry.core.instance import FAILURE_REASON_CHARS_MAX, NOT_YET, Instance, InstanceState
-from tarry.core.instance_types import default_concurrency
 from tarry.core.planning import (
     Action,
     Activate,
@@ -54,10 +54,13 @@ def say_moved(before: EndpointStatus | None, endpoint: Endpoint, **more: str) ->
 class Actions:
     """Knows how to do what a plan asks for."""
 
-    def __init__(self, store: Store, keeper: InstanceKeeper, topics: TopicTests, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self, store: Store, keeper: InstanceKeeper, topics: TopicTests, concurrency: Concurrency, clock: Clock, ids: Ids
+    ) -> None:
         self._store = store
         self._keeper = keeper
         self._topics = topics
+        self._concurrency = concurrency
         self._clock = clock
         self._ids = ids
 
@@ -104,7 +107,6 @@ class Actions:
 
     async def _start(self, view: EndpointView, action: StartInstance) -> None:
         deployment = _deployment(view, action.deployment_id)
-        concurrency = deployment.config.async_inference.max_concurrent_invocations_per_instance
         row = Instance(
             id=self._ids.uuid(),
             endpoint_id=view.endpoint.id,
@@ -112,7 +114,7 @@ class Actions:
             variant_name=action.variant_name,
             instance_type=action.instance_type,
             state=InstanceState.PENDING,
-            concurrency=default_concurrency(action.instance_type) if concurrency is None else concurrency,
+            concurrency=await self._concurrency.of(deployment, action.variant_name, action.instance_type),
             created_at_us=self._clock.now_us(),
         )
         spec = instance_spec(view.endpoint, deployment, row)

@@ -109,6 +109,8 @@ class InstanceLimits:
     """AWS: one that leaves /ping unanswered for about 3 minutes is replaced (async-inference-troubleshooting, FAQ)."""
     stop_grace_s: float = 30.0
     """AWS: between SIGTERM and SIGKILL (your-algorithms-inference-code)."""
+    provision_timeout_s: int = 300
+    """For room, where the variant does not say. AWS: the least that a variant may say (ProductionVariant, API reference)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,7 @@ class InstanceKeeper:
                 endpoint=spec.endpoint_name,
                 variant=spec.variant_name,
                 instance_type=spec.instance_type,
+                reason=str(error),
             )
             await self._keys.revoke(instance.id)
             changes = InstanceChanges(ended_at_us=self._clock.now_us(), failure_reason=str(error), out_of_capacity=True)

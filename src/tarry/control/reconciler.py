@@ -12,6 +12,7 @@ from typing import TypedDict, TypeVar
 import structlog
 
 from tarry.control.actions import Actions
+from tarry.control.concurrency import Concurrency
 from tarry.control.instance_keys import InstanceKeys
 from tarry.control.instances import InstanceKeeper, InstanceLimits
 from tarry.control.topic_tests import TopicTests
@@ -79,10 +80,10 @@ class Reconciler:
         self._keys = keys
         self._clock = clock
         self._wakeups = wakeups
-        limits = limits or InstanceLimits()
-        self._keeper = InstanceKeeper(store, engine, model_server, images, keys, clock, wakeups, limits)
+        self._limits = limits or InstanceLimits()
+        self._keeper = InstanceKeeper(store, engine, model_server, images, keys, clock, wakeups, self._limits)
         self._topics = TopicTests(store, notifier, clock, wakeups)
-        self._actions = Actions(store, self._keeper, self._topics, clock, ids)
+        self._actions = Actions(store, self._keeper, self._topics, Concurrency(engine, images), clock, ids)
 
     async def run(self) -> None:
         """Reconcile until cancelled; ``close`` comes after it."""
@@ -135,6 +136,7 @@ class Reconciler:
         busy = await self._busy(rows)
         running = frozenset(status.instance_id for status in known)
         routings = {routing.id: routing for routing in await self._store.find(Routing)}
+        freed_at_us = max((row.ended_at_us or 0 for row in rows if not row.out_of_capacity), default=0)
         return [
             EndpointView(
                 endpoint=endpoint,
@@ -147,6 +149,8 @@ class Reconciler:
                 busy=busy,
                 **await self._alarm_states(deployments[endpoint.id]),
                 unfinished=await self._unfinished(endpoint),
+                freed_at_us=freed_at_us,
+                provision_timeout_s=self._limits.provision_timeout_s,
             )
             for endpoint in endpoints
         ]

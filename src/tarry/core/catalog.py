@@ -88,8 +88,8 @@ class Variant:
     model_name: str
     instance_type: str | None = None
     pools: tuple[InstancePool, ...] = ()
-    provision_timeout_s: int = 0
-    """How long instances that there is no capacity for are asked for before their start has failed."""
+    provision_timeout_s: int | None = None
+    """How long instances that there is no capacity for are asked for before their start has failed; None: the server's."""
     initial_instance_count: int
     initial_weight: float = 1.0
     model_data_timeout_s: int = 3600

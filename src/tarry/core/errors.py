@@ -259,14 +259,13 @@ class InstanceStartError(DependencyError):
 
 
 class InsufficientCapacity(InstanceStartError):
-    """There is no room for another instance of this type, now."""
+    """There is no room for another instance, now; ``cause`` is a sentence that says why."""
 
-    def __init__(self, instance_type: str, count_max: int) -> None:
+    def __init__(self, cause: str) -> None:
         # AWS: the words that programs look for; SDK v2 raises its own CapacityError where it sees that name.
         super().__init__(
-            f"CapacityError: Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. Please "
-            f"retry using a different ML instance type. (At most {count_max} instances of {instance_type} may run here: [engine] "
-            "capacity.)"
+            "CapacityError: Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. Please "
+            f"retry using a different ML instance type. (Here: {cause})"
         )
 
 

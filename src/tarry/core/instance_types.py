@@ -2,12 +2,13 @@
 
 SageMaker's ``ml.<family>.<size>`` is EC2's ``<family>.<size>``. Within a family everything grows with the size, so a family is
 a few numbers and not a table of its own. The numbers give defaults: how many requests an instance works on at once where nobody
-has said. They reserve nothing: an ``ml.g5.xlarge`` configuration runs on a laptop's CPU.
+has said. They reserve nothing, unless ``[engine] capacity`` is ``strict``: an ``ml.g5.xlarge`` configuration runs on a laptop's
+CPU. ``local`` is the machine itself, whatever it has.
 
 AWS: EC2 user guide, instance type specifications (general purpose, compute, memory, accelerated).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tarry.core.errors import InvalidRequest
@@ -73,15 +74,27 @@ _ACCELERATORS: Mapping[str, tuple[str, Mapping[str, int]]] = {
     "dl1": ("Intel Gaudi", {"24xlarge": 8}),
 }
 
+LOCAL = "local"
+"""The machine itself, as the SageMaker SDK's local mode calls it."""
 _CONCURRENCY_UNKNOWN = 4
 
 
-def default_concurrency(name: str) -> int:
+def default_concurrency(name: str, served_at_once: Sequence[int | None], local_vcpus: int) -> int:
     """How many requests an instance of this type works on at once, where MaxConcurrentInvocationsPerInstance is left out.
+
+    ``served_at_once`` has what the image of each of its containers says of itself; None: nothing. ``local_vcpus`` is what
+    ``local`` has. A pipeline works on as many as its slowest container.
 
     OURS: AWS picks a number and does not say which; one for each vCPU is what users of it suppose. A type that only a newer
     botocore knows has 4.
     """
+    vcpus = _vcpus(name, local_vcpus)
+    return min((vcpus if image is None else image for image in served_at_once), default=vcpus)
+
+
+def _vcpus(name: str, local_vcpus: int) -> int:
+    if name == LOCAL:
+        return local_vcpus
     try:
         return instance_type(name).vcpus
     except InvalidRequest:
@@ -89,7 +102,7 @@ def default_concurrency(name: str) -> int:
 
 
 def instance_type(name: str) -> InstanceType:
-    """The type of this name, such as ``ml.m5.xlarge``. Errors: InvalidRequest for a family or size that is not known."""
+    """The type of this name, such as ``ml.m5.xlarge``. Errors: InvalidRequest for what is not known, and for ``local``."""
     prefix, _, rest = name.partition(".")
     family, _, size = rest.partition(".")
     known = family in _GIB_PER_VCPU and size in _VCPUS

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tarry.core.catalog import ModelDataSource
+from tarry.core.placement import Machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,16 +81,24 @@ class Engine(Protocol):
         """All instances that this engine has started and not yet been told to stop."""
         ...
 
+    async def measure(self) -> Machine:
+        """What the machine that instances run on has, and has free, at this moment."""
+        ...
+
     async def log_tail(self, instance_id: str, lines: int) -> tuple[str, ...]:
         """The last lines of the model server's output; empty for an unknown id. Kept after the instance has ended."""
         ...
 
 
 class Images(Protocol):
-    """Image reference → can we start it?"""
+    """Image reference → can we start it, and what does it say of itself?"""
 
     async def check(self, reference: str) -> None:
         """Raise ImageNotFound, with what to do, unless some known image matches the reference's repository and tag."""
+        ...
+
+    async def served_at_once(self, reference: str) -> int | None:
+        """How many requests a container of this image works on at once; None where it does not say, or is not known."""
         ...
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from tarry.core.errors import InsufficientCapacity, TarryError
+from tarry.core.placement import Machine
 from tarry.ports import EngineStatus, InstanceSpec
 
 
@@ -24,6 +25,7 @@ class FakeEngine:
     """How many instances of a type may run; types that are not in it have no limit."""
     running_s: float = 0.0
     """How long all instances have been running, as it says."""
+    machine: Machine = field(default_factory=lambda: Machine(vcpus=2, memory_bytes=8 << 30, memory_free_bytes=4 << 30))
     stopped: list[str] = field(default_factory=list)
     graces: list[float] = field(default_factory=list)
     """What each of those was given to end by itself, in seconds."""
@@ -38,7 +40,7 @@ class FakeEngine:
             return known.addresses
         full = self.capacity.get(spec.instance_type)
         if full is not None and sum(one.spec.instance_type == spec.instance_type for one in self._instances.values()) >= full:
-            raise InsufficientCapacity(spec.instance_type, full)
+            raise InsufficientCapacity(f"At most {full} instances of {spec.instance_type} may run here.")
         self.started.append(spec)
         if self.failures:
             raise self.failures.pop(0)
@@ -66,6 +68,10 @@ class FakeEngine:
             )
             for name, instance in self._instances.items()
         ]
+
+    async def measure(self) -> Machine:
+        """See ports.Engine."""
+        return self.machine
 
     async def log_tail(self, instance_id: str, lines: int) -> tuple[str, ...]:
         """See ports.Engine."""

@@ -9,6 +9,8 @@ from tarry.core.errors import ImageNotFound
 class FakeImages:
     """ports.Images over a set of ``repository:tag``; a repository alone stands for all its tags."""
 
+    at_once: dict[str, int] = field(default_factory=dict)
+    """What repositories say of themselves."""
     known: set[str] = field(default_factory=lambda: {"stub"})
 
     async def check(self, reference: str) -> None:
@@ -18,3 +20,7 @@ class FakeImages:
         if not ({repository, f"{repository}:{tag or 'latest'}"} & self.known):
             known = ", ".join(sorted(self.known)) or "none"
             raise ImageNotFound(f'No image is known for "{reference}". Known: {known}. Use one of these.')
+
+    async def served_at_once(self, reference: str) -> int | None:
+        """See ports.Images."""
+        return self.at_once.get(reference.rpartition("/")[2].partition(":")[0])

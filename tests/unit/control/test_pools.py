@@ -85,9 +85,12 @@ async def test_the_wait_for_room_ends(world: World) -> None:
     assert f"None of the instance pools of variant A has room: {GPU}, {CPU}." in (world.endpoint().failure_reason or "")
 
 
-async def test_one_type_without_room_fails_at_once(world: World) -> None:
+async def test_one_type_without_room_is_waited_for_too_as_long_as_the_server_says(world: World) -> None:
     world.engine.capacity[CPU] = 0
     await create(world)
+    await world.pass_time(295)
+    assert world.endpoint().status is E.CREATING
+    await world.pass_time(10)
     assert world.endpoint().status is E.FAILED
     assert "CapacityError" in (world.endpoint().failure_reason or "")
 
@@ -96,9 +99,36 @@ async def test_more_than_there_is_room_for_goes_back_to_what_was(world: World) -
     world.engine.capacity[CPU] = 2
     await world.in_service()
     await world.commands.endpoints.update_capacities("Ep", [DesiredCapacity(variant_name="A", instance_count=3)])
-    await world.pass_time(5)
+    await world.pass_time(295)
+    assert (world.endpoint().status, types(world)) == (E.UPDATING, [CPU, CPU])
+    await world.pass_time(10)
     assert (world.endpoint().status, types(world)) == (E.IN_SERVICE, [CPU])
     assert "CapacityError" in (world.endpoint().failure_reason or "")
+
+
+async def test_what_was_placed_late_is_not_given_up_for_the_time_that_it_takes_to_start(world: World) -> None:
+    world.engine.capacity[CPU] = 0
+    await create(world)
+    world.models.unhealthy.add("http://127.0.0.1:20001")
+    world.engine.capacity[CPU] = 1
+    await world.pass_time(320)
+    assert (world.endpoint().status, len(world.instances("Starting"))) == (E.CREATING, 1)
+    world.models.unhealthy.clear()
+    await world.pass_time(2)
+    assert (world.endpoint().status, types(world)) == (E.IN_SERVICE, [CPU])
+
+
+async def test_the_room_of_what_ends_is_asked_for_at_once(world: World) -> None:
+    world.engine.capacity[CPU] = 1
+    await world.in_service("first")
+    await world.commands.endpoints.create(CreateEndpoint(name="second", config_name="c"))
+    await world.pass_time(3)
+    described = await world.commands.endpoints.describe("second")
+    (message,) = described.waiting_for.values()
+    assert message.endswith(f"(Here: At most 1 instances of {CPU} may run here.)")
+    await world.commands.endpoints.delete("first")
+    await world.pass_time(3)
+    assert world.endpoint("second").status is E.IN_SERVICE
 
 
 async def test_a_pool_may_bring_a_model_of_its_own(world: World) -> None:

@@ -48,6 +48,20 @@ def test_what_is_no_type_is_refused(name: str) -> None:
         instance_type(name)
 
 
-@pytest.mark.parametrize(("name", "concurrency"), [("ml.m5.xlarge", 4), ("ml.c5.18xlarge", 72), ("ml.quantum.xlarge", 4)])
-def test_an_instance_works_on_as_many_requests_as_its_type_has_vcpus(name: str, concurrency: int) -> None:
-    assert default_concurrency(name) == concurrency
+@pytest.mark.parametrize(
+    ("name", "images", "concurrency"),
+    [
+        ("ml.m5.xlarge", [None], 4),
+        ("ml.c5.18xlarge", [None], 72),
+        ("ml.quantum.xlarge", [None], 4),
+        ("local", [None], 3),
+        ("ml.m5.xlarge", [1], 1),
+        ("ml.m5.xlarge", [16], 16),
+        ("ml.m5.xlarge", [16, None, 9], 4),
+        ("ml.m5.xlarge", [None, 2], 2),
+    ],
+)
+def test_an_instance_works_on_as_many_requests_as_its_images_say_or_its_type_has_vcpus(
+    name: str, images: list[int | None], concurrency: int
+) -> None:
+    assert default_concurrency(name, images, local_vcpus=3) == concurrency

@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -22,12 +21,14 @@ from tarry.backends.engines.containers import Containers, Place, Running
 from tarry.backends.engines.homes import Home, Sandbox
 from tarry.backends.engines.logs import InstanceLogs
 from tarry.backends.engines.processes import end_carriers
+from tarry.backends.engines.room import Room
 from tarry.backends.engines.sandbox import NoSandbox
 from tarry.backends.engines.variables import Cloud
 from tarry.backends.images import ImageCatalogue, PreparedImage
 from tarry.backends.model_data import ModelData
 from tarry.backends.trees import discard_tree
-from tarry.core.errors import InstanceStartError, InsufficientCapacity
+from tarry.core.errors import InstanceStartError
+from tarry.core.placement import Machine
 from tarry.files import write_file
 from tarry.ports import ContainerSpec, EngineStatus, InstanceSpec
 
@@ -49,14 +50,13 @@ class ProcessEngine:
         region: str,
         cloud: Cloud | None = None,
         sandbox: Sandbox | None = None,
-        capacity: Mapping[str, int] | None = None,
+        room: Room | None = None,
     ) -> None:
         """``directory`` is the server's data directory: ``instances/``, ``logs/`` and ``engine-token`` are kept in it."""
         self._directory = directory
         self._images = images
         self._model_data = model_data
-        self._capacity = capacity or {}
-        self._types: dict[str, str] = {}  # of all instances that take room, by id
+        self._room = room or Room()
         self._logs = InstanceLogs(directory)
         self._sandbox = sandbox or NoSandbox()
         self._cloud = cloud
@@ -86,7 +86,7 @@ class ProcessEngine:
             return _addresses(running)
         starting = self._starting.get(spec.instance_id)
         if starting is None:
-            self._take_room(spec)
+            self._room.take(spec.instance_id, spec.instance_type)
             starting = asyncio.create_task(self._start(spec), name=f"start {spec.instance_id}")
             self._starting[spec.instance_id] = starting
             starting.add_done_callback(lambda _: self._started(spec.instance_id))
@@ -122,6 +122,10 @@ class ProcessEngine:
             for instance_id, running in self._running.items()
         ]
 
+    async def measure(self) -> Machine:
+        """See ports.Engine."""
+        return self._room.measure()
+
     async def log_tail(self, instance_id: str, lines: int) -> tuple[str, ...]:
         """See ports.Engine."""
         return await asyncio.to_thread(self._logs.tail, instance_id, lines)
@@ -130,7 +134,7 @@ class ProcessEngine:
         """All containers or none: what has been started is ended again when another one cannot be."""
         if spec.instance_id in self._running:
             await self._clear(spec.instance_id)
-            self._types[spec.instance_id] = spec.instance_type
+            self._room.occupy(spec.instance_id, spec.instance_type)
         home = self._home(spec.instance_id)
         started: list[Running] = []
         try:
@@ -183,20 +187,10 @@ class ProcessEngine:
         certificate = None if self._cloud is None else self._cloud.ca_bundle
         return image.needed if certificate is None else (*image.needed, certificate)
 
-    def _take_room(self, spec: InstanceSpec) -> None:
-        """Errors: InsufficientCapacity."""
-        pattern = next((one for one in self._capacity if fnmatchcase(spec.instance_type, one)), None)
-        if pattern is not None:
-            count_max = self._capacity[pattern]
-            others = [kind for name, kind in self._types.items() if name != spec.instance_id]
-            if sum(fnmatchcase(kind, pattern) for kind in others) >= count_max:
-                raise InsufficientCapacity(spec.instance_type, count_max)
-        self._types[spec.instance_id] = spec.instance_type
-
     def _started(self, instance_id: str) -> None:
         self._starting.pop(instance_id, None)
         if instance_id not in self._running:
-            self._types.pop(instance_id, None)
+            self._room.give_back(instance_id)
 
     async def _lay_out(self, container: ContainerSpec, base: Path, timeout_s: int) -> None:
         """All model data of a container, within one time limit."""
@@ -210,7 +204,7 @@ class ProcessEngine:
     async def _forget(self, instance_id: str) -> None:
         for running in self._running.pop(instance_id, ()):
             self._containers.release(running)
-        self._types.pop(instance_id, None)
+        self._room.give_back(instance_id)
         await asyncio.to_thread(discard_tree, self._home(instance_id))
 
     def _home(self, instance_id: str) -> Path:

@@ -12,7 +12,7 @@ CRASH_WINDOW_S = 600
 """Failures older than this are forgotten; those within make replacements wait."""
 BACKOFF_S_MAX = 60
 CAPACITY_RETRY_S = 30
-"""A pool that had no capacity is asked again after this time."""
+"""A pool that had no capacity is asked again after this time, or when an instance has ended."""
 
 COUNTED = NOT_YET | {InstanceState.IN_SERVICE}
 
@@ -39,7 +39,7 @@ def scale(view: EndpointView, deployment: Deployment, targets: Targets) -> Itera
         counted = [row for row in rows if row.state in COUNTED]
         missing = targets[deployment.id, variant.variant.name] - len(counted)
         if missing > 0 and view.now_us >= next_start_us(failed_of(rows), view.now_us):
-            pool = pool_for(variant.variant, rows, view.now_us)
+            pool = pool_for(variant.variant, rows, max(view.now_us - CAPACITY_RETRY_S * _SECOND_US, view.freed_at_us))
             starts = [StartInstance(deployment.id, variant.variant.name, pool.instance_type)] if pool is not None else []
             yield from starts * missing
         # First those that serve nobody yet, then the newest: caches of old ones are warm.
@@ -67,21 +67,21 @@ def has_capacity(view: EndpointView, deployment: Deployment, targets: Targets) -
     return True
 
 
-def pool_for(variant: Variant, rows: Sequence[Instance], now_us: int) -> InstancePool | None:
-    """What the next instance is started on: the first pool that has not just lacked capacity; None: all have, wait."""
-    without = {
-        row.instance_type
-        for row in rows
-        if row.out_of_capacity and (row.ended_at_us or 0) > now_us - CAPACITY_RETRY_S * _SECOND_US
-    }
+def pool_for(variant: Variant, rows: Sequence[Instance], since_us: int) -> InstancePool | None:
+    """What the next instance is started on: the first pool that has not lacked capacity since then; None: all have, wait."""
+    without = {row.instance_type for row in rows if row.out_of_capacity and (row.ended_at_us or 0) > since_us}
     return next((pool for pool in variant.types if pool.instance_type not in without), None)
 
 
-def lacks_capacity(variant: Variant, rows: Sequence[Instance], since_us: int, now_us: int) -> str | None:
-    """The reason, once no pool had room for an instance and the time for finding some, which began then, is over."""
+def lacks_capacity(view: EndpointView, deployment: Deployment, variant: Variant, targets: Targets, since_us: int) -> str | None:
+    """The reason, once no pool had room for what is missing and the time for finding some, which began then, is over."""
+    rows = instances_of(view, deployment, variant.name)
+    if sum(row.state in COUNTED for row in rows) >= targets.get((deployment.id, variant.name), 0):
+        return None  # there was no room once, and then there was
     refused = [row for row in rows if row.out_of_capacity and (row.ended_at_us or 0) >= since_us]
     tried = {row.instance_type for row in refused}
-    waiting = now_us - since_us < variant.provision_timeout_s * _SECOND_US
+    timeout_s = view.provision_timeout_s if variant.provision_timeout_s is None else variant.provision_timeout_s
+    waiting = view.now_us - since_us < timeout_s * _SECOND_US
     if not refused or waiting or any(pool.instance_type not in tried for pool in variant.types):
         return None
     reason = refused[-1].failure_reason or "There is no capacity."
@@ -103,8 +103,12 @@ def waiting_for(deployment: Deployment, variant: DeployedVariant, instances: Seq
         said = f"{said}, {silent} of them without an answer to GET /ping and therefore without new work"
     if starting := [row for row in rows if row.state in NOT_YET]:
         return f"{said}, {len(starting)} are starting (image and model data, then GET /ping)."
-    refused = {row.instance_type for row in rows if row.out_of_capacity}
-    if refused:
-        types = ", ".join(pool.instance_type for pool in variant.variant.types if pool.instance_type in refused)
-        return f"{said}. There is no capacity for more on {types}; it is asked for again every {CAPACITY_RETRY_S} s."
+    if refused := [row for row in rows if row.out_of_capacity]:
+        tried = {row.instance_type for row in refused}
+        types = ", ".join(pool.instance_type for pool in variant.variant.types if pool.instance_type in tried)
+        last = max(refused, key=lambda row: row.ended_at_us or 0)
+        return (
+            f"{said}. There is no capacity for more on {types}; it is asked for again every {CAPACITY_RETRY_S} s, and when an "
+            f"instance has ended. {last.failure_reason or ''}".rstrip()
+        )
     return f"{said}."

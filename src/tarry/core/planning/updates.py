@@ -52,7 +52,7 @@ def plan_deployment(view: EndpointView, deployment: Deployment, targets: Targets
 
 
 def _start(view: EndpointView, deployment: Deployment, targets: Targets) -> Iterator[Action]:
-    reason = _start_failure(view, deployment) or _overdue(view, deployment)
+    reason = _start_failure(view, deployment, targets) or _overdue(view, deployment)
     if reason is not None:
         yield FailDeployment(deployment.id, reason)
         return
@@ -64,7 +64,7 @@ def _start(view: EndpointView, deployment: Deployment, targets: Targets) -> Iter
 
 
 def _shift(view: EndpointView, deployment: Deployment, targets: Targets) -> Iterator[Action]:
-    reason = _start_failure(view, deployment) or _alarm(view, deployment) or _overdue(view, deployment)
+    reason = _start_failure(view, deployment, targets) or _alarm(view, deployment) or _overdue(view, deployment)
     if reason is not None:
         yield _take_back(view, deployment, reason)
         return
@@ -115,10 +115,10 @@ def _overdue(view: EndpointView, deployment: Deployment) -> str | None:
     return f"The update did not end within its maximum execution timeout ({limit_s} seconds)."
 
 
-def _start_failure(view: EndpointView, deployment: Deployment) -> str | None:
+def _start_failure(view: EndpointView, deployment: Deployment, targets: Targets) -> str | None:
     if deployment.failure_reason is not None:
         return deployment.failure_reason
-    if (lacking := _lacks_capacity(view, deployment, deployment.created_at_us)) is not None:
+    if (lacking := _lacks_capacity(view, deployment, targets, deployment.created_at_us)) is not None:
         return lacking
     failed = [row for row in failed_of(instances_of(view, deployment)) if not row.out_of_capacity]
     # OURS: one failed start is enough; AWS goes on for about half an hour, in which the endpoint can not even be deleted.
@@ -143,7 +143,7 @@ def _take_back(view: EndpointView, deployment: Deployment, reason: str) -> Actio
 
 def _go_back(view: EndpointView, deployment: Deployment, targets: Targets) -> Iterator[Action]:
     before = [other for other in serving(view) if other.id != deployment.id]
-    causes = [cause for other in before if (cause := _cannot_start(view, other, deployment.rollout.back_since_us or 0))]
+    causes = [cause for other in before if (cause := _cannot_start(view, other, targets, deployment.rollout.back_since_us or 0))]
     if causes:
         yield HaltRollback(deployment.id, f"{deployment.failure_reason} The rollback failed too: {causes[0]}")
         return
@@ -179,7 +179,7 @@ def _end_rescaling(view: EndpointView, deployment: Deployment, targets: Targets)
     if has_capacity(view, deployment, targets):
         yield EndUpdate(view.endpoint.failure_reason if reverting else deployment.failure_reason)
         return
-    cause = _cannot_start(view, deployment, view.endpoint.modified_at_us)
+    cause = _cannot_start(view, deployment, targets, view.endpoint.modified_at_us)
     if cause is None:
         return
     if reverting:
@@ -210,20 +210,17 @@ def _topics_tested(deployment: Deployment) -> bool:
     return not configured or deployment.topics_tested >= deployment.topics_tests_wanted
 
 
-def _cannot_start(view: EndpointView, deployment: Deployment, since_us: int) -> str | None:
+def _cannot_start(view: EndpointView, deployment: Deployment, targets: Targets, since_us: int) -> str | None:
     """Why more instances of a deployment that serves do not come up; None as long as they may."""
-    if (lacking := _lacks_capacity(view, deployment, since_us)) is not None:
+    if (lacking := _lacks_capacity(view, deployment, targets, since_us)) is not None:
         return lacking
     rows = [row for row in failed_of(instances_of(view, deployment)) if not row.out_of_capacity]
     failed = [row for row in rows if row.ready_at_us is None and (row.ended_at_us or 0) >= since_us]
     return (failed[-1].failure_reason or "An instance failed.") if len(failed) >= START_FAILURES_MAX else None
 
 
-def _lacks_capacity(view: EndpointView, deployment: Deployment, since_us: int) -> str | None:
-    reasons = (
-        lacks_capacity(one.variant, instances_of(view, deployment, one.variant.name), since_us, view.now_us)
-        for one in deployment.variants
-    )
+def _lacks_capacity(view: EndpointView, deployment: Deployment, targets: Targets, since_us: int) -> str | None:
+    reasons = (lacks_capacity(view, deployment, one.variant, targets, since_us) for one in deployment.variants)
     return next((reason for reason in reasons if reason is not None), None)
 
 

@@ -34,3 +34,7 @@ class EndpointView:
     """Names of those that could not be read: nobody knows whether they are in ALARM."""
     unfinished: bool = False
     """Whether an endpoint that is being deleted has invocations that have not ended."""
+    freed_at_us: int = 0
+    """When an instance of any endpoint last ended: what had no room before may have some now."""
+    provision_timeout_s: int = 0
+    """How long room is waited for, for variants that do not say so themselves."""
