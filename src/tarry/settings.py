@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 
 from tarry.core.errors import InvalidRequest
+from tarry.core.placement import PlacementRules
 
 ENV_PREFIX = "TARRY_"
 DATA_DIR_VARIABLE = "TARRY_DATA_DIR"
@@ -99,6 +100,12 @@ class EngineSettings(_Group):
     types may not be more than it has."""
     provision_timeout_s: Annotated[int, Field(ge=0)] = 300
     """How long room for an instance is waited for where its variant has no VariantInstanceProvisionTimeoutInSeconds."""
+
+    @property
+    def placement(self) -> PlacementRules:
+        """What of these says where there is room, for whichever engine."""
+        strict = self.capacity == "strict"
+        return PlacementRules(memory_reserve_bytes=self.memory_reserve, instances_max=self.instances_max, strict=strict)
 
 
 class ImageSettings(_Group):

@@ -53,7 +53,6 @@ from tarry.control.invocations import InvocationPorts
 from tarry.control.reconciler import Reconciler
 from tarry.control.retention import Retention
 from tarry.core.names import Scope
-from tarry.core.placement import PlacementRules
 from tarry.delivery.directory import EndpointDirectory
 from tarry.delivery.dispatcher import Dispatcher
 from tarry.delivery.intake import Intake
@@ -86,7 +85,7 @@ from tarry.ports import (
     Store,
     Wakeups,
 )
-from tarry.settings import EngineSettings, Settings
+from tarry.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -257,21 +256,13 @@ async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
         images=images,
         model_data=ModelData(cloud.objects, root / "models"),
         ports=PortRange(*settings.engine.ports),
-        room=Room(_placement_rules(settings.engine)),
+        room=Room(settings.engine.placement),
         region=ground.scope.region,
         cloud=Cloud(endpoint_url=ground.public_url, ca_bundle=settings.server.tls_cert),
     )
     await engine.open()
     ground.resources.push_async_callback(engine.close, grace_s=settings.engine.stop_grace_s)
     return _Instances(models=models, images=images, engine=engine)
-
-
-def _placement_rules(settings: EngineSettings) -> PlacementRules:
-    return PlacementRules(
-        memory_reserve_bytes=settings.memory_reserve,
-        instances_max=settings.instances_max,
-        strict=settings.capacity == "strict",
-    )
 
 
 def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances, resources: AsyncExitStack) -> Tarry:
