@@ -53,12 +53,19 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What an environment is made of: two hashed lock files, the second of source archives, and code that must run in it."""
+    """What an environment is made of: two hashed lock files, the second of source archives, and code that must run in it.
+
+    Requirements without hashes are for images that users add: what fits today is installed, and kept.
+    """
 
     requirements: Path
     sources: Path | None = None
     interpreter: Interpreter = field(default_factory=pythons.own)
     checks: Sequence[str] = ()
+
+    def is_locked(self) -> bool:
+        """Whether the requirements have hashes. Blocks. Errors: OSError."""
+        return b"--hash=" in self.requirements.read_bytes()
 
 
 class Environments:
@@ -85,6 +92,13 @@ class Environments:
             if not (folder / MARKER).exists():
                 await self._build(_Build(name=name, folder=folder, recipe=recipe, lock=lock, say=self._say))
         return _environment(folder)
+
+    async def look(self, name: str, recipe: Recipe) -> tuple[Path, str]:
+        """The folder of a recipe's environment, and its state: ready, being built, not built. Errors: ImageBroken."""
+        folder = self._directory / _key(await asyncio.to_thread(_read, name, recipe), recipe.interpreter)
+        if (folder / MARKER).exists():
+            return folder, "ready"
+        return folder, "being built" if _is_locked(folder.with_name(f"{folder.name}.lock")) else "not built"
 
     async def _build(self, build: "_Build") -> None:
         began = time.monotonic()
@@ -117,7 +131,8 @@ class _Build:
 
     async def run_all(self) -> None:
         outer, python = str(self.recipe.interpreter.path), str(self.folder / "bin" / "python")
-        wheels = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", str(self.recipe.requirements)]
+        wheels = ["--no-deps", "--require-hashes", "--only-binary", ":all:"] if self.recipe.is_locked() else []
+        wheels += ["-r", str(self.recipe.requirements)]
         if uv := await _working_uv():
             await self._run([uv, "venv", "--quiet", "--no-project", "--python", outer, str(self.folder)])
             install = [uv, "pip", "install", "--python", python]
@@ -190,6 +205,17 @@ async def _locked(file: Path, on_wait: Callable[[], None]) -> AsyncIterator[int]
             waited = True
             await asyncio.sleep(_LOCK_POLL_S)
         yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(file: Path) -> bool:
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try_lock(descriptor)
     finally:
         os.close(descriptor)
 

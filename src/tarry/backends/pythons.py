@@ -31,6 +31,12 @@ def own() -> Interpreter:
     return Interpreter(path=Path(sys.executable), version=platform.python_version())
 
 
+async def at(path: Path) -> Interpreter | None:
+    """The interpreter of this path, or None where there is none that runs."""
+    version = await _version(path)
+    return Interpreter(path=path, version=version) if version else None
+
+
 async def find(minor: str) -> Interpreter | None:
     """The first interpreter of a version such as ``3.11``, or None."""
     if minor == ".".join(platform.python_version_tuple()[:2]):

@@ -34,7 +34,6 @@ from tarry.backends.engines.process import ProcessEngine
 from tarry.backends.engines.room import Room
 from tarry.backends.engines.sandbox import choose_sandbox
 from tarry.backends.engines.variables import Cloud
-from tarry.backends.images import ImageCatalogue
 from tarry.backends.metrics import ProcessMetrics
 from tarry.backends.model_data import ModelData
 from tarry.backends.modelserver import HttpModelServer
@@ -42,6 +41,7 @@ from tarry.backends.system import SystemClock, SystemIds, free_bytes
 from tarry.backends.wakeups import LocalWakeups
 from tarry.bootstrap.directory import DataDirectory
 from tarry.bootstrap.first_key import ensure_first_key
+from tarry.bootstrap.images import added_images, open_catalogue
 from tarry.bootstrap.instance_policy import read_instance_policy
 from tarry.bootstrap.sdk_config import write_sdk_config
 from tarry.control.access_keys import AccessKeyCommands
@@ -248,7 +248,7 @@ async def _open_cloud(ground: _Ground, data: _Data) -> _Cloud:
 async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
     settings, root = ground.settings, ground.directory.root
     models = HttpModelServer()
-    images = ImageCatalogue(settings.images.directories, settings.environments_dir or root / "environments", _progress)
+    images = open_catalogue(settings, _progress)
     secrets = () if settings.server.tls_key is None else (settings.server.tls_key,)
     engine = ProcessEngine(
         root,
@@ -261,6 +261,7 @@ async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
         cloud=Cloud(endpoint_url=ground.public_url, ca_bundle=settings.server.tls_cert),
     )
     await engine.open()
+    await asyncio.to_thread(added_images(root).discard_old)
     ground.resources.push_async_callback(engine.close, grace_s=settings.engine.stop_grace_s)
     return _Instances(models=models, images=images, engine=engine)
 

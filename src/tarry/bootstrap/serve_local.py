@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,9 @@ from pathlib import Path
 from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.process import ProcessEngine
 from tarry.backends.engines.sandbox import choose_sandbox
-from tarry.backends.images import ImageCatalogue
 from tarry.backends.model_data import ModelData
 from tarry.backends.modelserver import HttpModelServer
+from tarry.bootstrap.images import catalogue_of
 from tarry.core.catalog import ModelDataSource
 from tarry.core.errors import InstanceStartError
 from tarry.core.names import S3Location
@@ -37,7 +37,8 @@ class Wanted:
     image: str
     environment: Mapping[str, str]
     environments_dir: Path
-    directories: Sequence[Path] = ()
+    data_dir: Path | None = None
+    """Whose images there are besides the built-in ones."""
     startup_timeout_s: int = 480
     request: "Request | None" = None
 
@@ -79,7 +80,7 @@ async def serve_local(wanted: Wanted, say: Say) -> Report:
     with tempfile.TemporaryDirectory(prefix="tarry-") as directory:
         engine = ProcessEngine(
             Path(directory),
-            images=ImageCatalogue(wanted.directories, wanted.environments_dir, say),
+            images=catalogue_of(wanted.data_dir, wanted.environments_dir, say),
             model_data=ModelData(_OneFile(wanted.archive), Path(directory) / "models"),
             ports=PortRange(20000, 29999),
             sandbox=await choose_sandbox("auto", None, Path(directory)),

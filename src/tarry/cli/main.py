@@ -12,9 +12,9 @@ from rich.text import Text
 import tarry
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
 from tarry.bootstrap.sdk_config import FILE as SDK_CONFIG
-from tarry.cli import invocations, keys, models, queues
+from tarry.cli import images, invocations, keys, models, queues
 from tarry.cli.invoke import invoke_command
-from tarry.cli.shared import DataDir, messages, one_line, working
+from tarry.cli.shared import DataDir, messages, one_line
 from tarry.core.errors import TarryError
 from tarry.settings import DATA_DIR_VARIABLE, load
 
@@ -127,23 +127,7 @@ app.add_typer(keys.app, name="keys")
 app.command("package")(models.package)
 app.command("serve-local")(models.serve_local)
 
-images = typer.Typer(help="What can be started.", no_args_is_help=True)
-app.add_typer(images, name="images")
-
-
-@images.command("build")
-def images_build(
-    reference: Annotated[str, typer.Argument(help="Image reference, such as the URI that the SageMaker SDK gives.")],
-    environments: Annotated[Path, typer.Option(help="Where the images' environments are kept.", file_okay=False)],
-    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Directory whose tarry.toml names more images.")] = None,
-) -> None:
-    """Build an image's environment now instead of at the first endpoint that needs it."""
-    from tarry.bootstrap.images import build_image  # noqa: PLC0415 - slow to import
-
-    directories = load(data_dir, {}).images.directories if data_dir else ()
-    with working(f"building the environment of {reference}") as status:
-        build_image(reference, environments, lambda line: status.update(Text(line)), directories)
-    typer.echo(f"{reference} can be started from {environments}")
+app.add_typer(images.app, name="images")
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 import asyncio
 import mimetypes
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,7 +53,7 @@ def serve_local(  # noqa: PLR0913, PLR0917 - one parameter a flag
     Exit code 0: it is healthy and has answered with 2xx; 3: it is not, or has not (its log is shown).
     """
     from tarry.bootstrap import serve_local as local  # noqa: PLC0415 - slow to import
-    from tarry.settings import load  # noqa: PLC0415
+    from tarry.bootstrap.images import default_environments  # noqa: PLC0415
 
     request = None
     if input is not None:
@@ -65,8 +64,8 @@ def serve_local(  # noqa: PLR0913, PLR0917 - one parameter a flag
         archive=archive,
         image=image,
         environment=dict(_pair(text) for text in environment or ()),
-        environments_dir=environments or _cache() / "environments",
-        directories=load(data_dir, {}).images.directories if data_dir else (),
+        environments_dir=environments or default_environments(),
+        data_dir=data_dir,
         request=request,
     )
     with working(f"serving {archive} with {image}") as status:
@@ -95,7 +94,3 @@ def _pair(text: str) -> tuple[str, str]:
     if not (name and equals):
         raise InvalidRequest(f"--environment expects NAME=VALUE, got {text!r}.")
     return name, value
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tarry"

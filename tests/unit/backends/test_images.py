@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tarry.backends.images import BUILT_IN, Image, ImageCatalogue, Reference
+from tarry.backends.image_toml import Image, Reference
+from tarry.backends.images import BUILT_IN, ImageCatalogue, Source
 from tarry.core.errors import ImageBroken, ImageNotFound, InvalidRequest
 
 GOOD = 'repositories = ["thing"]\ntags = ["1.*"]\ncommand = ["{python}", "{image}/serve.py", "--tag={tag}"]\n'
@@ -52,10 +53,10 @@ async def test_every_xgboost_image_of_the_sdk_is_known(tmp_path: Path, reference
 
 @pytest.mark.parametrize("reference", ["sagemaker-xgboost", "sagemaker-xgboost:1", "sagemaker-xgboost:0.90-10", "xgboost:1.7-1"])
 async def test_other_xgboost_images_are_refused_with_those_that_are_known(tmp_path: Path, reference: str) -> None:
-    with pytest.raises(
-        ImageNotFound, match=r"No image is known .*sagemaker-xgboost \(tags 0\.90-1, .*xgboost \(tags 1, latest\)"
-    ):
+    with pytest.raises(ImageNotFound, match="No image is known") as caught:
         await ImageCatalogue([], tmp_path).check(reference)
+    assert "sagemaker-xgboost (tags 0.90-1, " in str(caught.value)
+    assert " xgboost (tags 1, latest)" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ async def test_other_xgboost_images_are_refused_with_those_that_are_known(tmp_pa
 )
 def test_the_tags_of_the_sdk_lead_to_their_server(tmp_path: Path, directory: str, references: list[str]) -> None:
     catalogue = ImageCatalogue([], tmp_path)
-    assert {catalogue.find(reference)[0].directory.name for reference in references} == {directory}
+    assert {catalogue.find(reference)[0].image.directory.name for reference in references} == {directory}
 
 
 async def test_an_image_without_requirements_runs_on_the_servers_interpreter(tmp_path: Path) -> None:
@@ -116,12 +117,42 @@ async def test_ports_are_filled_in_once_they_are_known(tmp_path: Path) -> None:
 async def test_a_settings_directory_comes_before_a_built_in_one(tmp_path: Path) -> None:
     mine = image(tmp_path / "mine", GOOD.replace("thing", "sagemaker-xgboost"))
     found, _ = ImageCatalogue([mine], tmp_path).find("sagemaker-xgboost:1.7-1")
-    assert found.directory == mine
+    assert (found.image.directory, found.source) == (mine, Source.SETTINGS)
 
 
 async def test_a_tag_that_no_image_has_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImageNotFound, match=r'tag "2\.0".*thing \(tags 1\.\*\).*image\.toml'):
+    with pytest.raises(ImageNotFound, match=r'tag "2\.0"\)\. .*tarry images add thing DIRECTORY .*Known: thing \(tags 1\.\*\)'):
         await ImageCatalogue([image(tmp_path / "thing", GOOD)], tmp_path).check("thing:2.0")
+
+
+async def test_how_far_images_are_from_being_started(tmp_path: Path) -> None:
+    tiny = tmp_path / "tiny"
+    for name, more in {
+        "plain": "",
+        "java": 'programs = ["no-such-program"]\n',
+        "locked": 'requirements = "requirements.txt"\n',
+        "old": 'requirements = "requirements.txt"\npython = "3.1"\n',
+        "any": 'requirements = "requirements.txt"\npython = "{tag}"\n',
+    }.items():
+        directory = image(tmp_path / name, GOOD.replace("thing", name) + more)
+        (directory / "requirements.txt").touch()
+    catalogue = ImageCatalogue([tmp_path / name for name in ("plain", "java", "locked", "old", "any")], tiny)
+    standings = {entry.image.directory.name: await catalogue.standing(entry.image) for entry in catalogue.entries()[:5]}
+    states = {name: standing.state for name, standing in standings.items()}
+    assert states == {
+        "plain": "needs none",
+        "java": "cannot be built",
+        "locked": "not built",
+        "old": "cannot be built",
+        "any": "one a tag",
+    }
+    assert "no-such-program" in standings["java"].problem
+    assert "needs Python 3.1, and there is none" in standings["old"].problem
+    await catalogue.prepare("locked:1.0")
+    built = await catalogue.standing(catalogue.entries()[2].image)
+    assert built.state == "ready"
+    assert built.folder is not None
+    assert (built.folder / "bin/python").exists()
 
 
 async def test_a_missing_program_is_named(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_an_error_is_one_line_with_the_next_step(tmp_path: Path) -> None:
     done = _tarry("images", "build", "nobody/knows:1", "--environments", str(tmp_path))
     assert done.returncode == 1
     assert "nobody/knows" in done.stderr
-    assert "[images] directories" in done.stderr
+    assert "tarry images add nobody/knows DIRECTORY" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

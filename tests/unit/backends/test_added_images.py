@@ -1,0 +1,164 @@
+"""Directories of users become images of a data directory, whole or not at all."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from tests.support.wheels import WHEEL, tiny_wheel
+
+from tarry.backends.added_images import AddedImages, Addition
+from tarry.backends.images import ImageCatalogue, Source
+from tarry.core.errors import ImageBroken, InvalidRequest
+
+SERVE = "#!/bin/sh\nexec true\n"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A directory with a serve program."""
+    directory = tmp_path / "mine"
+    directory.mkdir()
+    (directory / "serve").write_text(SERVE)
+    (directory / "serve").chmod(0o700)
+    return directory
+
+
+@pytest.fixture
+def added(tmp_path: Path) -> AddedImages:
+    return AddedImages(tmp_path / "data/images")
+
+
+def catalogue(added: AddedImages, tmp_path: Path) -> ImageCatalogue:
+    return ImageCatalogue([], tmp_path / "environments", added=added)
+
+
+async def test_a_serve_program_is_all_that_it_takes(added: AddedImages, source: Path, tmp_path: Path) -> None:
+    image = added.add(Addition(reference="team/my-model", source=source))
+    assert (image.repositories, image.tags, image.requirements) == (("team/my-model",), ("*",), None)
+    entry, _ = catalogue(added, tmp_path).find("123456789012.dkr.ecr.us-east-1.amazonaws.com/team/my-model:v3")
+    assert (entry.image, entry.source) == (image, Source.ADDED)
+    prepared = await catalogue(added, tmp_path).prepare("team/my-model:v3")
+    assert prepared.command == (f"{image.directory}/serve",)
+    assert Path(prepared.command[0]).read_text() == SERVE
+
+
+async def test_what_is_added_again_replaces_it_and_what_runs_keeps_its_files(
+    added: AddedImages, source: Path, tmp_path: Path
+) -> None:
+    running = await catalogue(added, tmp_path).prepare("mine:1") if added.add(Addition(reference="mine", source=source)) else None
+    assert running is not None
+    (source / "serve").write_text("#!/bin/sh\nexec false\n")
+    added.add(Addition(reference="mine", source=source))
+    anew = await catalogue(added, tmp_path).prepare("mine:1")
+    assert Path(anew.command[0]).read_text() == "#!/bin/sh\nexec false\n"
+    assert Path(running.command[0]).read_text() == SERVE
+    added.discard_old()
+    assert Path(anew.command[0]).exists()
+    assert not Path(running.command[0]).exists()
+
+
+def test_the_same_again_changes_nothing(added: AddedImages, source: Path) -> None:
+    first = added.add(Addition(reference="mine", source=source))
+    assert added.add(Addition(reference="mine", source=source)) == first
+
+
+def test_one_tag_comes_before_all_tags(added: AddedImages, source: Path, tmp_path: Path) -> None:
+    any_tag = added.add(Addition(reference="mine", source=source))
+    (source / "new").touch()
+    second = added.add(Addition(reference="mine:2", source=source))
+    find = catalogue(added, tmp_path).find
+    assert [find(f"mine:{tag}")[0].image.directory for tag in ("1", "2")] == [any_tag.directory, second.directory]
+
+
+async def test_requirements_and_an_interpreter_make_an_environment(
+    added: AddedImages, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without hashes, as people write them: what fits is installed."""
+    (tmp_path / WHEEL).write_bytes(tiny_wheel())
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("UV_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    (source / "requirements.txt").write_text("tiny\n")
+    added.add(Addition(reference="mine", source=source, python=os.path.realpath(sys.executable)))
+    prepared = await catalogue(added, tmp_path).prepare("mine:1")
+    programs = prepared.path.partition(os.pathsep)[0]
+    assert list(Path(programs).parent.glob("lib/python3*/site-packages/tiny.py"))
+
+
+async def test_an_interpreter_that_does_not_run_is_told(added: AddedImages, source: Path, tmp_path: Path) -> None:
+    added.add(Addition(reference="mine", source=source, python="/nowhere/python"))
+    with pytest.raises(ImageBroken, match="needs Python /nowhere/python, and there is none"):
+        await catalogue(added, tmp_path).prepare("mine:1")
+
+
+async def test_a_serve_py_runs_in_the_environment_or_in_the_servers_python(
+    added: AddedImages, source: Path, tmp_path: Path
+) -> None:
+    (source / "serve").rename(source / "serve.py")
+    image = added.add(Addition(reference="mine", source=source))
+    assert (await catalogue(added, tmp_path).prepare("mine:1")).command == (sys.executable, f"{image.directory}/serve.py")
+
+
+async def test_an_image_toml_of_its_own_is_kept(added: AddedImages, source: Path, tmp_path: Path) -> None:
+    toml = (
+        'repositories = ["other"]\ntags = ["9"]\ncommand = ["{image}/serve", "--say", "ü \\"x\\" {tag}"]\nports = ["metrics"]\n'
+    )
+    (source / "image.toml").write_text(toml + '[environment]\nA = "{port.metrics}"\n', "utf-8")
+    added.add(Addition(reference="mine:1", source=source))
+    prepared = await catalogue(added, tmp_path).prepare("mine:1")
+    assert prepared.on(range(1, 3)).environment == {"A": "2"}
+    assert prepared.command[1:] == ("--say", 'ü "x" 1')
+
+
+def test_the_copy_is_for_whoever_instances_become(added: AddedImages, source: Path) -> None:
+    (source / "deep").mkdir(mode=0o700)
+    (source / "deep/secretless").write_text("x")
+    (source / "deep/secretless").chmod(0o600)
+    (source / ".git").mkdir()
+    directory = added.add(Addition(reference="mine", source=source)).directory
+    assert [(directory / name).stat().st_mode & 0o777 for name in ("deep", "deep/secretless", "serve")] == [0o755, 0o644, 0o755]
+    assert not (directory / ".git").exists()
+
+
+@pytest.mark.parametrize(
+    ("reference", "spoil", "message"),
+    [
+        ("Not A Name", None, "is not an image reference"),
+        ("mine", "serve", "has neither a program serve, nor serve.py"),
+        ("mine", "mode", r"is not executable: chmod \+x"),
+        ("mine", "toml", "unknown key 'colour'"),
+        ("mine", "link", "cannot be copied"),
+        ("mine", "gone", "is no directory"),
+    ],
+)
+def test_what_cannot_be_an_image_is_refused_and_leaves_nothing(
+    added: AddedImages, source: Path, tmp_path: Path, reference: str, spoil: str | None, message: str
+) -> None:
+    match spoil:
+        case "serve":
+            (source / "serve").unlink()
+        case "mode":
+            (source / "serve").chmod(0o600)
+        case "toml":
+            (source / "image.toml").write_text("colour = 1\n")
+        case "link":
+            (source / "dangling").symlink_to("/nowhere")
+        case "gone":
+            source = source / "nothing"
+    with pytest.raises(InvalidRequest, match=message):
+        added.add(Addition(reference=reference, source=source))
+    assert added.read() == ([], [])
+    assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == []
+
+
+def test_one_that_is_damaged_does_not_hide_the_others(added: AddedImages, source: Path, tmp_path: Path) -> None:
+    added.add(Addition(reference="good", source=source))
+    (source / "other").touch()
+    bad = added.add(Addition(reference="bad", source=source))
+    (bad.directory / "image.toml").write_text("=")
+    images, errors = added.read()
+    assert [image.repositories for image in images] == [("good",)]
+    assert "bad" in str(errors[0])
+    assert catalogue(added, tmp_path).find("good:1")

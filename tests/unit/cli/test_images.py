@@ -1,0 +1,84 @@
+"""``tarry images``."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.terminal import Terminal
+
+
+def tarry(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TARRY_")}
+    command = [sys.executable, "-m", "tarry", "images", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=kept | environ)
+
+
+def as_json(*arguments: str) -> Any:
+    done = tarry(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data directory with one image of its own."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/serve").write_text("#!/bin/sh\n")
+    (tmp_path / "mine/serve").chmod(0o755)
+    done = tarry("add", "my-model", str(tmp_path / "mine"), "--data-dir", str(tmp_path / "data"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("added my-model:* (")
+    return tmp_path / "data"
+
+
+def test_the_catalogue_has_what_was_added_and_what_is_built_in(data_dir: Path) -> None:
+    images = as_json("list", "--data-dir", str(data_dir))["Images"]
+    mine = images[0]
+    assert (mine["Repositories"], mine["Tags"], mine["Source"]) == (["my-model"], ["*"], "added")
+    assert mine["Environment"]["State"] == "needs none"
+    built_in = {name for each in images if each["Source"] == "built-in" for name in each["Repositories"]}
+    assert {"sagemaker-xgboost", "pytorch-inference", "tarry/python"} <= built_in
+    assert all(Path(each["Directory"], "image.toml").exists() for each in images)
+
+
+def test_in_a_pipe_a_row_is_a_line_with_tabs(data_dir: Path) -> None:
+    lines = tarry("list", TARRY_DATA_DIR=str(data_dir)).stdout.splitlines()
+    assert lines[0].split("\t")[:4] == ["my-model", "*", "added", "needs none"]
+    assert len(lines) > 5
+
+
+def test_what_a_reference_means(data_dir: Path) -> None:
+    shown = as_json("show", "123456789012.dkr.ecr.us-east-1.amazonaws.com/my-model:7", "--data-dir", str(data_dir))
+    assert (shown["Repository"], shown["Tag"], shown["Source"]) == ("my-model", "7", "added")
+    lines = dict(line.split("\t") for line in tarry("show", "my-model:7", "--data-dir", str(data_dir)).stdout.splitlines())
+    assert (lines["tag"], lines["command"], lines["environment state"]) == ("7", "{image}/serve", "needs none")
+
+
+def test_an_unknown_reference_says_what_to_do(tmp_path: Path) -> None:
+    done = tarry("show", "nobody-knows:1", "--data-dir", str(tmp_path))
+    assert done.returncode == 1
+    assert "tarry images add nobody-knows DIRECTORY" in done.stderr
+
+
+def test_build_says_what_can_be_started(data_dir: Path) -> None:
+    done = tarry("build", "my-model:7", "--data-dir", str(data_dir))
+    assert done.returncode == 0
+    assert done.stdout.startswith("my-model:7 can be started: ")
+
+
+def test_a_directory_that_is_no_image_is_refused_in_a_line(tmp_path: Path) -> None:
+    done = tarry("add", "mine", str(tmp_path), "--data-dir", str(tmp_path / "data"))
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "Put an executable named serve into it" in done.stderr
+
+
+def test_a_terminal_gets_a_table(data_dir: Path) -> None:
+    command = [sys.executable, "-m", "tarry", "images", "list", "--data-dir", str(data_dir)]
+    with Terminal(command, {"PATH": os.environ["PATH"]}) as terminal:
+        assert terminal.finish() == 0
+    assert "repositories" in terminal.text
+    assert "my-model" in terminal.text
