@@ -1,6 +1,8 @@
 """Instances of a whole server in bubblewrap, and what a server without it says."""
 
 import json
+import os
+import pwd
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +40,18 @@ def test_a_models_code_does_not_see_the_servers_data(sandboxed: ServerProcess) -
         "data": False,
         "opt": ["model"],
     }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED HERE: needs root")
+def test_a_server_of_root_lets_instances_become_another_user(tmp_path: Path, can_sandbox: None) -> None:
+    with ServerProcess(tmp_path / "data", settings={"TARRY_ENGINE__USER": "nobody"}) as server:
+        deploy.endpoint(server, "nobody", deploy.bucket(server, "nobodys"))
+        code = "import os, boto3; boto3.client('s3').put_object(Bucket='nobodys', Key='k', Body=b'x'); seen = os.getuid()"
+        answer = server.client("sagemaker-runtime").invoke_endpoint_async(EndpointName="nobody", Body=deploy.wish(run=code))
+        assert json.loads(deploy.read(server, answer["OutputLocation"])) == pwd.getpwnam("nobody").pw_uid
+    code_of, said = ServerProcess(tmp_path / "data", settings={"TARRY_ENGINE__USER": "no-such-user"}).run_to_end()
+    assert code_of == 1
+    assert "this machine has no user 'no-such-user'" in said
 
 
 def _bare_path(tmp_path: Path) -> str:
