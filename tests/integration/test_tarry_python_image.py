@@ -35,7 +35,7 @@ async def test_all_four_functions_and_the_model_directory(instance: Instance) ->
 import json, os
 print("ENVIRONMENT", json.dumps(dict(os.environ)))
 def model_fn(model_dir):
-    return float(open(os.path.join(model_dir, "weight.txt")).read())
+    return float(open(model_dir + "/weight.txt").read())
 def input_fn(data, content_type):
     assert (type(data), content_type) == (str, "text/csv; header=absent"), (data, content_type)
     return [float(x) for x in data.split(",")]

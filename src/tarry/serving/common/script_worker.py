@@ -32,7 +32,7 @@ class Context:
     """What a function with one more parameter is told of the request (as much of the toolkit's context as has a meaning here)."""
 
     def __init__(self, headers):
-        self.system_properties = {"model_dir": user_code.model_directory(), "gpu_id": None, "batch_size": 1}
+        self.system_properties = {"model_dir": str(user_code.model_directory()), "gpu_id": None, "batch_size": 1}
         self._headers = {name.lower(): value for name, value in headers.items()}
 
     def get_request_header(self, index, name):
@@ -59,7 +59,7 @@ class Functions:
 
     def load(self):
         """Call model_fn."""
-        self._model = call(self._model_fn, [user_code.model_directory()], Context({}))
+        self._model = call(self._model_fn, [str(user_code.model_directory())], Context({}))
 
     def transform(self, body, content_type, accept, context):
         """What the functions make of a body: whatever output_fn or transform_fn returns."""
