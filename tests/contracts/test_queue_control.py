@@ -111,11 +111,12 @@ async def test_a_purge_takes_what_waits_and_nothing_else(case: Case) -> None:
     await case.queue.put(make.invocation("elsewhere", endpoint_id="endpoint-other"), None)
     _running, delayed = await case.claim(2)
     await case.queue.release(delayed.lease, Back(end=AttemptEnd.RETRIED, delay_s=60))
-    assert [await case.control.purge("endpoint-e", 3), await case.control.purge("endpoint-e", 3)] == [3, 1]
-    assert await case.control.purge("endpoint-e", 3) == 0
+    assert [await case.control.purge("endpoint-e"), await case.control.purge("endpoint-e")] == [4, 0]
     assert await case.claim(9) == []
+    await case.put("later")
     assert sorted(ids_of(await overdue(case))) == ["1", "2", "3", "delayed"]
     assert (await case.state("running"), await case.state("elsewhere")) == (S.RUNNING, S.QUEUED)
+    assert ids_of(await case.claim(9)) == ["later"]
 
 
 # ----------------------------------------------------------------------------------------------------------- priorities

@@ -192,10 +192,10 @@ class QueueMachine(RuleBasedStateMachine):
             assert self.do(self.case.control.prioritise(row.invocation.id, priority)) is S.QUEUED
             row.priority = priority
 
-    @rule(limit=st.sampled_from([1, ALL]))
-    def purge(self, limit: int) -> None:
+    @rule()
+    def purge(self) -> None:
         waiting = [row for row in self.model.rows.values() if row.state in (S.QUEUED, S.DELAYED) and not row.stop]
-        assert self.do(self.case.control.purge(ENDPOINT, limit)) == min(limit, len(waiting))
+        assert self.do(self.case.control.purge(ENDPOINT)) == len(waiting)
         for record in self._records():
             if record.stop_requested:
                 assert record.state in (S.QUEUED, S.DELAYED) or self.model.rows[record.id].stop

@@ -26,7 +26,6 @@ from tarry.ports import (
 
 NAMED_MAX = 100
 """Invocations of one InferenceId that are told of."""
-PURGE_BATCH = 1000
 REDRIVE_MAX = 10_000
 """Invocations that one call redrives."""
 WAIT_S_MAX = 60
@@ -117,12 +116,9 @@ class InvocationCommands:
         return (await self.describe(id)).history.record
 
     async def purge(self, endpoint_name: str) -> int:
-        """Ask for the end of all that waits for an endpoint; returns how many. Errors: NotFound."""
+        """Ask for the end of all that waits for an endpoint now; returns how many. Errors: NotFound."""
         endpoint = await self._context.endpoint(endpoint_name)
-        count = 0
-        while batch := await self._ports.control.purge(endpoint.id, PURGE_BATCH):
-            count += batch
-        return count
+        return await self._ports.control.purge(endpoint.id)
 
     async def redrive(self, ids: Sequence[str], *, dry_run: bool) -> list[Redrive]:
         """Ask again what these ended invocations asked. Errors: NotFound, InvalidRequest; before the first is put."""

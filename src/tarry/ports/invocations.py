@@ -65,8 +65,12 @@ class QueueControl(Protocol):
         """
         ...
 
-    async def purge(self, endpoint_id: str, limit: int) -> int:
-        """Ask for the end of up to ``limit`` invocations that wait for this endpoint; returns how many. 0: none waits."""
+    async def purge(self, endpoint_id: str) -> int:
+        """Ask for the end of all that waits for this endpoint and was accepted before this call; returns how many.
+
+        What is accepted meanwhile stays, so that it comes to an end under load, too. In several transactions: after a crash
+        some may be asked for, and a repeat asks for the rest.
+        """
         ...
 
     async def forget(self, ended_before_us: int, limit: int) -> int:

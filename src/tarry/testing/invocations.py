@@ -99,13 +99,13 @@ class FakeQueueControl:
         self._wakeups.notify(CHANNEL_STOPS)
         return None if row is None else row.state
 
-    async def purge(self, endpoint_id: str, limit: int) -> int:
+    async def purge(self, endpoint_id: str) -> int:
         """See ports.QueueControl."""
         found = [
             row
             for row in self._queue.rows.values()
             if row.invocation.endpoint_id == endpoint_id and row.state in _WAITING and not row.stop_requested
-        ][:limit]
+        ]
         for row in found:
             self._mark(row)
         self._wakeups.notify(CHANNEL_STOPS)

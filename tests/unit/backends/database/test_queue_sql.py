@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, event, func, insert, select, text
 from tests.support import entities as make
 
+from tarry.backends.database import queue_control
 from tarry.backends.database.engine import raw
 from tarry.backends.database.outbox import SqlOutbox
 from tarry.backends.database.queue import SqlInvocationQueue
@@ -249,3 +250,33 @@ async def test_epochs_count_up_over_restarts(tmp_path: Path) -> None:
         database = await Database.open(tmp_path / "tarry.db")
         assert await next_epoch(database) == expected
         await database.close()
+
+
+async def test_a_purge_comes_to_an_end_while_more_is_accepted_and_leaves_that(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its batches is followed by a new request, of an hour ago by the caller's clock."""
+    monkeypatch.setattr(queue_control, "PURGE_BATCH", 2)
+    control = SqlQueueControl(world.database, world.clock, FakeWakeups())
+    for n in range(5):
+        await world.queue.put(make.invocation(f"n{n}"), None)
+    write, later = world.database.write, iter(range(100))
+
+    async def write_and_accept(*given: Any, **options: Any) -> Any:
+        written = await write(*given, **options)
+        await world.queue.put(make.invocation(f"later{next(later)}", received_at_us=make.NOW_US - 3_600_000_000), None)
+        return written
+
+    monkeypatch.setattr(world.database, "write", write_and_accept)
+    assert await control.purge("endpoint-e") == 5
+    found = await world.store.find(InvocationRecord, endpoint_id="endpoint-e")
+    assert [record.id for record in found if record.stop_requested] == [f"n{n}" for n in range(5)]
+
+
+async def test_a_purge_reads_nothing_but_what_waits(world: World) -> None:
+    await fill(world, 20_000)
+    control = SqlQueueControl(world.database, world.clock, FakeWakeups())
+    with Plans(world.database) as plans:
+        assert await control.purge("endpoint-e") == 10_001
+    assert plans.scans() == []
+    assert not [step for step in plans.steps if "TEMP B-TREE" in step]
