@@ -19,6 +19,7 @@ from tarry.ports import (
     CHANNEL_OUTBOX,
     LOST,
     RETURNED,
+    UNTOUCHED,
     Add,
     Back,
     Claim,
@@ -403,6 +404,29 @@ async def test_the_time_to_live_counts_to_the_first_claim(case: Case) -> None:
     assert (await case.queue.reap(10)).overdue == ()
     await case.end(overdue, S.EXPIRED)
     assert await case.state("waiting") is S.EXPIRED
+
+
+async def test_a_return_without_a_container_is_no_attempt_and_the_time_to_live_goes_on(case: Case) -> None:
+    await case.put("1")
+    for _ in range(3):
+        (claim,) = await case.claim()
+        assert claim.attempt == 1
+        await case.queue.release(claim.lease, UNTOUCHED)
+        assert (await case.record("1")).attempts == 0
+    case.clock.advance(60)
+    assert await case.claim() == []
+    (overdue,) = (await case.queue.reap(10)).overdue
+    assert (overdue.overdue, overdue.attempt) == (Overdue.EXPIRED, 0)
+
+
+async def test_what_a_container_has_had_does_not_expire_when_another_has_not(case: Case) -> None:
+    await case.put("1")
+    for back in (RETURNED, UNTOUCHED):
+        (claim,) = await case.claim()
+        await case.queue.release(claim.lease, back)
+    case.clock.advance(60)
+    (claim,) = await case.claim()
+    assert claim.attempt == 2
 
 
 async def test_a_sweeper_that_died_has_cost_no_attempt(case: Case) -> None:

@@ -11,12 +11,13 @@ from tests.support.queues import CASES, Case, cases, ids_of
 
 from tarry.core.endpoint import EndpointStatus
 from tarry.core.errors import Conflict, InvalidRequest, StopRequested
-from tarry.core.history import AttemptEnd, InvocationHistory, QueueState, UndecidedAttempt
+from tarry.core.history import RETURNS_KEPT, AttemptEnd, InvocationHistory, QueueState, UndecidedAttempt
 from tarry.core.invocation import FinalAttempt, InvocationState, redriven
 from tarry.ports import (
     CHANNEL_STOPS,
     LOST,
     RETURNED,
+    UNTOUCHED,
     Add,
     Back,
     Claim,
@@ -258,6 +259,22 @@ async def test_every_attempt_is_remembered(case: Case) -> None:
     assert ended.outcome is not None
     assert (ended.outcome.attempt, ended.claimed_at_us) == (final, None)
     assert await case.records.history("unknown") is None
+
+
+async def test_of_the_attempts_that_were_nobodys_fault_the_newest_are_remembered(case: Case) -> None:
+    await case.put("1", "2")
+    (other,) = await case.claim()
+    (first,) = await case.claim()
+    await case.queue.release(first.lease, LOST)
+    await case.queue.release(other.lease, RETURNED)
+    for n in range(RETURNS_KEPT + 3):
+        one, two = sorted(await case.claim(2), key=lambda claim: claim.invocation.id)
+        await case.queue.release(two.lease, replace(UNTOUCHED if n % 2 else RETURNED, reason=str(n)))
+        await case.queue.release(one.lease, Back(end=AttemptEnd.RETRIED))
+        await case.queue.reap(1)
+    told = [each.reason for each in (await history(case, "2")).undecided]
+    assert told == [None, *(str(n) for n in range(3, RETURNS_KEPT + 3))]
+    assert len((await history(case, "1")).undecided) == 1 + RETURNS_KEPT + 3
 
 
 async def test_it_is_told_when_the_topic_has_heard(case: Case) -> None:

@@ -88,6 +88,7 @@ class QueueModel:
     def put_back(self, row: Row, back: Back, now_us: int) -> None:
         """Its attempt is over and has decided nothing."""
         of_sweeper = row.lease is not None and row.lease.instance_id == SWEEPER
+        row.attempts -= not back.counted
         row.lost += back.end is AttemptEnd.LOST and not of_sweeper
         delayed = back.end is AttemptEnd.RETRIED and not row.stop
         row.state, row.lease = S.DELAYED if delayed else S.QUEUED, None

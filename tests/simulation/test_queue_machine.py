@@ -28,14 +28,16 @@ from tarry.core.history import AttemptEnd, InvocationRecord
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import TERMINAL
 from tarry.core.names import S3Location
-from tarry.ports import LOST, RETURNED, Add, Back, Claim, Overdue, Reaped, Replace
+from tarry.ports import LOST, RETURNED, UNTOUCHED, Add, Back, Claim, Overdue, Reaped, Replace
 
 ENDPOINT = "endpoint-e"
 BUCKETS = 4
 ALL = 1000
 """A limit that nothing reaches."""
 SECONDS = st.sampled_from([0.0, 1.0, 10.0, 29.999_999, 30.0, 31.0, 100.0])
-BACKS = st.sampled_from([LOST, LOST, RETURNED, Back(end=AttemptEnd.RETRIED), Back(end=AttemptEnd.RETRIED, delay_s=20.0)])
+BACKS = st.sampled_from(
+    [LOST, LOST, RETURNED, UNTOUCHED, Back(end=AttemptEnd.RETRIED), Back(end=AttemptEnd.RETRIED, delay_s=20.0)]
+)
 BUCKET = st.integers(0, BUCKETS - 1)
 TTL_S = st.sampled_from([1, 60, 60])
 PRIORITY = st.sampled_from([0, 0, 1])

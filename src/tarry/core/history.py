@@ -10,6 +10,8 @@ from tarry.core.invocation import Invocation, InvocationState, Outcome
 
 AHEAD_MAX = 100_000
 """Invocations ahead in a queue are counted up to here."""
+RETURNS_KEPT = 10
+"""Attempts of one invocation that were nobody's fault and are kept: the newest."""
 
 
 class AttemptEnd(StrEnum):
@@ -22,7 +24,10 @@ class AttemptEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndecidedAttempt:
-    """An attempt that put its invocation back. ``status`` is what the container answered, where it did."""
+    """An attempt that put its invocation back. ``status`` is what the container answered, where it did.
+
+    One that came to no container takes up no ``number``: the next has the same.
+    """
 
     number: int
     instance_id: str

@@ -89,7 +89,7 @@ class Invocation:
     inference_id: str
     received_at_us: int
     expires_at_us: int
-    """Past this and still never claimed: Expired."""
+    """Past this and no container has had it: Expired."""
     timeout_s: int
     output_location: str
     failure_location: str

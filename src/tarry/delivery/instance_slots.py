@@ -15,7 +15,7 @@ from tarry.core.instance import Instance, log_name
 from tarry.delivery.giving_back import LEAVING_TRIES_MAX, give_back
 from tarry.delivery.work import Work
 from tarry.delivery.worker import Attempted, Worker
-from tarry.ports import RETURNED, Claim, Clock, InvocationQueue, Lease, ModelServer, Wakeups, channel_queue
+from tarry.ports import UNTOUCHED, Claim, Clock, InvocationQueue, Lease, ModelServer, Wakeups, channel_queue
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +69,7 @@ class InstanceSlots:
         unwanted = [claim for claim in self._aside if claim.lease in leases]
         self._aside = deque(claim for claim in self._aside if claim.lease not in leases)
         for claim in unwanted:
-            await self._queue.release(claim.lease, RETURNED)
+            await self._queue.release(claim.lease, UNTOUCHED)
 
     def retire(self) -> None:
         """Claim nothing more."""
@@ -98,7 +98,7 @@ class InstanceSlots:
                     hint.cancel()
                 while self._aside:
                     lease = self._aside.popleft().lease
-                    await give_back(self._queue, self._clock, lease, RETURNED, tries_max=LEAVING_TRIES_MAX)
+                    await give_back(self._queue, self._clock, lease, UNTOUCHED, tries_max=LEAVING_TRIES_MAX)
 
     async def _fill_or_pause(self) -> bool:
         try:

@@ -113,8 +113,6 @@ class Settlement:
         await self._queue.finish(decision.invocation_id)
 
     async def _undecided(self, claim: Claim) -> tuple[UndecidedAttempt, ...]:
-        if claim.attempt < 2 and claim.overdue is None:
-            return ()
         history = await self._records.history(claim.invocation.id)
         return history.undecided if history else ()
 

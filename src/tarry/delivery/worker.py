@@ -42,6 +42,7 @@ from tarry.delivery.work import Work
 from tarry.ports import (
     LOST,
     RETURNED,
+    UNTOUCHED,
     Back,
     Claim,
     Clock,
@@ -111,7 +112,7 @@ class Worker:
             return Attempted.LEASE_LOST
         except (StorageFull, Throttled) as error:
             log.warning("nothing can be written, the request goes back to the queue", error=str(error))
-            await give_back(self._queue, self._clock, work.claim.lease, RETURNED)
+            await give_back(self._queue, self._clock, work.claim.lease, _returned(work))
             return Attempted.STORE_FULL
 
     async def _stop(self, work: Work) -> Attempted:
@@ -122,7 +123,7 @@ class Worker:
             raise
 
     async def _leave(self, work: Work) -> None:
-        await give_back(self._queue, self._clock, work.claim.lease, RETURNED, tries_max=LEAVING_TRIES_MAX)
+        await give_back(self._queue, self._clock, work.claim.lease, _returned(work), tries_max=LEAVING_TRIES_MAX)
 
     async def _settled(self, work: Work, instance: Instance) -> Attempted:
         """An attempt, with everything that nobody foresaw as a failure of the request: it must not come back for ever."""
@@ -216,15 +217,15 @@ class Worker:
     async def _unreachable(self, work: Work, instance: Instance, pipeline: Pipeline, error: ModelServerUnreachable) -> Attempted:
         """The connection broke. A container that still answers /ping broke it itself; otherwise the instance died.
 
-        That counts against the request. One that no container has seen anything of goes back uncounted, whatever became of
-        the instance.
+        That counts against the request. One that no container has seen anything of goes back as if nobody had tried, whatever
+        became of the instance.
         """
         untouched = pipeline.at_first and isinstance(error, ModelServerNotConnected)
         if not untouched and await self._models.ping(pipeline.address):
             return await self._failed(work, failure_reasons.broken_answer(str(error), pipeline.where, work.status))
         said = "the instance takes no request" if untouched else "the instance died under a request"
         log.warning(said, instance_id=instance.id, invocation_id=work.claim.invocation.id, error=str(error))
-        back = replace(RETURNED if untouched else LOST, reason=str(error))
+        back = replace(UNTOUCHED if untouched else LOST, reason=str(error))
         await give_back(self._queue, self._clock, work.claim.lease, back)
         return Attempted.INSTANCE_DEAD
 
@@ -237,6 +238,11 @@ class Worker:
         async with self._objects.open(S3Location.parse(invocation.input_location or "")) as source:
             # AWS: ContentType left out means the input object's own; the SDK's AsyncPredictor depends on it.
             yield ModelRequest(headers=_headers(invocation, source.content_type), size=source.size, chunks=source.chunks)
+
+
+def _returned(work: Work) -> Back:
+    """Before its input was there, no container can have had it."""
+    return UNTOUCHED if work.downloaded_at_us is None else RETURNED
 
 
 def _succeeded(status: int) -> bool:

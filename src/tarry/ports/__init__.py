@@ -20,7 +20,19 @@ from tarry.ports.instances import (
 from tarry.ports.invocations import InvocationQuery, InvocationRecords, QueueControl
 from tarry.ports.notifications import Notifier, Outbox, Outgoing
 from tarry.ports.objects import ListedObject, ObjectStore, OpenObject, Staged
-from tarry.ports.queue import LOST, RETURNED, Back, Claim, Decision, InvocationQueue, Lease, Overdue, Reaped, Renewed
+from tarry.ports.queue import (
+    LOST,
+    RETURNED,
+    UNTOUCHED,
+    Back,
+    Claim,
+    Decision,
+    InvocationQueue,
+    Lease,
+    Overdue,
+    Reaped,
+    Renewed,
+)
 from tarry.ports.store import Add, Change, E, Entity, Page, PageQuery, Remove, Replace, SortBy, Store
 from tarry.ports.system import (
     CHANNEL_ENDPOINTS,
@@ -44,6 +56,7 @@ __all__ = [
     "CHANNEL_STOPS",
     "LOST",
     "RETURNED",
+    "UNTOUCHED",
     "Add",
     "AlarmState",
     "Alarms",

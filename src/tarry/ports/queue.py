@@ -47,10 +47,12 @@ class Claim:
 class Back:
     """Why an attempt gives its invocation back. ``RETURNED`` and ``LOST`` go to Queued, ``RETRIED`` waits ``delay_s`` first.
 
-    Only LOST counts: its instance or its delivery process died; a drain or a stop does not.
+    Only LOST counts against the request: its instance or its delivery process died; a drain or a stop does not.
     """
 
     end: AttemptEnd
+    counted: bool = True
+    """False: no container has had the request, so it was no attempt, and the time to live goes on."""
     delay_s: float = 0.0
     status: int | None = None
     reason: str | None = None
@@ -58,6 +60,7 @@ class Back:
 
 LOST = Back(end=AttemptEnd.LOST)
 RETURNED = Back(end=AttemptEnd.RETURNED)
+UNTOUCHED = Back(end=AttemptEnd.RETURNED, counted=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +141,7 @@ class InvocationQueue(Protocol):
     async def release(self, lease: Lease, back: Back) -> None:
         """Back to the queue, as ``back`` says; the attempt is kept in the invocation's history.
 
+        Of attempts that were RETURNED the newest RETURNS_KEPT are: an instance that takes no connections returns without end.
         A lease that is lost already changes nothing and is no error.
         """
         ...
@@ -146,7 +150,7 @@ class InvocationQueue(Protocol):
         """Put back what nobody holds, then lease to the sweeper what is overdue.
 
         Put back: invocations with ended or void leases (counted as lost), and Delayed ones that are due or overdue.
-        Overdue: to be stopped; queued past the TTL without ever having been claimed; lost LOST_ATTEMPTS_MAX times; queued on an
+        Overdue: to be stopped; queued past the TTL with no counted attempt; lost LOST_ATTEMPTS_MAX times; queued on an
         endpoint that is Deleting or Deleted. Also returns decisions in Publishing whose owner's lease has ended.
         """
         ...

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from tarry.core.deployment import Routing
 from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.errors import AlreadyExists, Bug, Conflict, EndpointNotFound, LeaseLost, StopRequested, Throttled
-from tarry.core.history import AttemptEnd, InvocationRecord, UndecidedAttempt
+from tarry.core.history import RETURNS_KEPT, AttemptEnd, InvocationRecord, UndecidedAttempt
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, TERMINAL, Invocation, InvocationState, is_same_request, rank_us
 from tarry.core.retry import BACKOFF_S_MAX, is_due
@@ -259,6 +259,8 @@ class FakeInvocationQueue:
                     reason=back.reason,
                 )
             )
+            _forget_old_returns(row.undecided)
+        row.attempts -= int(not back.counted)
         row.state, row.lease = InvocationState.DELAYED if delayed else InvocationState.QUEUED, None
         row.due_at_us = now_us + int(back.delay_s * 1_000_000) if delayed else None
         self.changed(row)
@@ -297,3 +299,9 @@ class FakeInvocationQueue:
             instance_id=row.lease.instance_id if row.lease else None,
             outcome=row.decision.outcome if row.decision else None,
         )
+
+
+def _forget_old_returns(undecided: list[UndecidedAttempt]) -> None:
+    returns = [each for each in undecided if each.end is AttemptEnd.RETURNED]
+    for each in returns[:-RETURNS_KEPT]:
+        undecided.remove(each)

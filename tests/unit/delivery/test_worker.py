@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -200,7 +201,10 @@ async def test_an_instance_that_was_dead_before_gives_the_request_back_uncounted
     for _ in range(4):
         assert await world.worker.attempt(Work(await world.claim()), world.instance) is Attempted.INSTANCE_DEAD
     record = await world.record()
-    assert (record.state, record.lost_attempts) == (InvocationState.QUEUED, 0)
+    assert (record.state, record.attempts, record.lost_attempts) == (InvocationState.QUEUED, 0, 0)
+    world.clock.advance(60)
+    await world.sweeper.sweep()
+    assert await world.state() is InvocationState.EXPIRED, "nobody has had it: its time to live goes on"
 
 
 async def test_an_instance_that_takes_connections_again_has_not_seen_the_request() -> None:
@@ -251,7 +255,30 @@ async def test_a_cancelled_attempt_gives_the_request_back_uncounted() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     record = await world.record()
-    assert (record.state, record.lost_attempts) == (InvocationState.QUEUED, 0)
+    assert (record.state, record.attempts, record.lost_attempts) == (InvocationState.QUEUED, 1, 0)
+
+
+async def test_an_attempt_that_is_cancelled_before_its_input_is_there_was_none() -> None:
+    world = await World().deploy()
+    await world.put()
+    opening = asyncio.Event()
+
+    class Slow(FakeObjectStore):
+        @asynccontextmanager
+        async def open(self, location: S3Location) -> AsyncIterator[OpenObject]:
+            opening.set()
+            await asyncio.Event().wait()
+            async with super().open(location) as opened:
+                yield opened
+
+    worker = Worker(world.queue, Slow(), world.models, world.records, world.settlement, world.clock)
+    task = asyncio.create_task(worker.attempt(Work(await world.claim()), world.instance))
+    await opening.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    record = await world.record()
+    assert (record.state, record.attempts) == (InvocationState.QUEUED, 0)
 
 
 async def test_who_has_lost_the_lease_publishes_nothing() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, insert, literal, or_, select, update
 
 from tarry.backends.database.documents import load
 from tarry.backends.database.prepared import Prepared
@@ -21,7 +21,7 @@ from tarry.backends.database.queue_rows import (
 )
 from tarry.backends.database.schema import attempt, backlog, endpoint, instance, invocation, invocation_body, route
 from tarry.core.endpoint import EndpointStatus
-from tarry.core.history import AttemptEnd
+from tarry.core.history import RETURNS_KEPT, AttemptEnd
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, Invocation, InvocationState
 from tarry.ports import Back, Claim, Lease, Overdue, Renewed
@@ -107,11 +107,16 @@ _RELEASE = Prepared(
     .values(
         state=bindparam("state_after"),
         due_at_us=bindparam("due_us"),
+        attempts=invocation.c.attempts - bindparam("uncounted"),
         lost_attempts=invocation.c.lost_attempts + bindparam("lost"),
         **NO_LEASE,
     )
 )
 _REMEMBER = insert(attempt)
+_RETURNS = and_(attempt.c.invocation_id == bindparam("of"), attempt.c.end == literal(AttemptEnd.RETURNED.value))
+_FORGET_OLD_RETURNS = delete(attempt).where(
+    attempt.c.seq.in_(select(attempt.c.seq).where(_RETURNS).order_by(attempt.c.seq.desc()).limit(-1).offset(RETURNS_KEPT))
+)
 _RENEW = update(invocation).where(invocation.c.seq.in_(bindparam("seqs", expanding=True)))
 
 
@@ -199,8 +204,8 @@ def release(connection: Connection, terms: LeaseTerms, lease: Lease, back: Back)
     delayed = back.end is AttemptEnd.RETRIED and not held.stop_requested
     state = InvocationState.DELAYED if delayed else InvocationState.QUEUED
     due_us = now_us + int(back.delay_s * 1_000_000) if delayed else None
-    lost = int(back.end is AttemptEnd.LOST)
-    _RELEASE.run(connection, {"of": held.seq, "state_after": state.value, "due_us": due_us, "lost": lost})
+    counts = {"lost": int(back.end is AttemptEnd.LOST), "uncounted": int(not back.counted)}
+    _RELEASE.run(connection, {"of": held.seq, "state_after": state.value, "due_us": due_us, **counts})
     connection.execute(
         _REMEMBER,
         {
@@ -214,6 +219,8 @@ def release(connection: Connection, terms: LeaseTerms, lease: Lease, back: Back)
             "reason": back.reason,
         },
     )
+    if back.end is AttemptEnd.RETURNED:
+        connection.execute(_FORGET_OLD_RETURNS, {"of": lease.invocation_id})
     if delayed:
         return None
     count_queued(connection, [held.endpoint_id], 1)
