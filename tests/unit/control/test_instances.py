@@ -20,7 +20,7 @@ from tarry.control.instances import (
 )
 from tarry.core.errors import Conflict, InstanceStartError, StorageFull, TarryError, Throttled
 from tarry.core.instance import Instance, InstanceState
-from tarry.ports import Add, Change, ContainerSpec, InstanceSpec
+from tarry.ports import Add, Change, ContainerSpec, InstanceSpec, Replace
 from tarry.testing.store import FakeStore
 
 ID = "i-1"
@@ -170,6 +170,17 @@ async def test_a_silent_instance_is_told_until_it_answers_again(given: Given) ->
         "an instance does not answer GET /ping",
         "an instance answers GET /ping again",
     ]
+
+
+async def test_what_was_silent_before_a_restart_is_silent_until_it_answers(given: Given) -> None:
+    row = await given.add(InstanceState.IN_SERVICE, ("http://127.0.0.1:20001",))
+    await given.store.apply(Replace(replace(row, unanswered_since_us=1)))
+    await given.engine.start(SPEC)
+    given.world.models.unhealthy.add(row.addresses[0])
+    given.keeper.attend(await given.row(), SPEC)
+    assert (await _watched(given, 1)).unanswered_since_us == 1
+    given.world.models.unhealthy.clear()
+    assert (await _watched(given, 1)).unanswered_since_us is None
 
 
 @pytest.mark.parametrize("error", [StorageFull("full"), Throttled("busy"), Conflict("changed")], ids=repr)

@@ -251,6 +251,24 @@ async def test_who_loses_the_lease_is_cancelled() -> None:
         assert world.models.in_flight == 0
 
 
+async def test_what_waits_its_turn_is_dropped_with_its_lease() -> None:
+    world = await World().deploy()
+    world.models.answering = gate = Gate()
+    await world.put("suspect")
+    await world.queue.release((await world.claim()).lease, LOST)
+    await world.put("runs")
+    async with world.running(world.slots.run):
+        await settle_down()
+        assert world.models.in_flight == 1
+        world.queue.rows["suspect"].lease = None
+        world.clock.advance(10)
+        await settle_down()
+        gate.open.set()
+        await settle_down()
+        assert await world.state("runs") is InvocationState.COMPLETED
+        assert len(world.models.requests) == 1, "somebody else may be at it"
+
+
 async def test_a_full_store_is_left_alone_for_a_while() -> None:
     world = await World().deploy()
     await world.put()

@@ -24,7 +24,7 @@ from tarry.core.retry import RetryPolicy
 from tarry.delivery import pipeline
 from tarry.delivery.work import Work
 from tarry.delivery.worker import Attempted, Worker
-from tarry.ports import Back, Decision, Lease, ModelRequest, OpenObject, Staged
+from tarry.ports import LOST, RETURNED, Back, Decision, Lease, ModelRequest, OpenObject, Staged
 from tarry.testing.modelserver import FakeAnswer, FakeModelServer
 from tarry.testing.objects import FakeObjectStore
 
@@ -366,6 +366,23 @@ async def test_a_full_disk_pauses_and_uses_up_no_attempt() -> None:
     assert (record.state, record.lost_attempts) == (InvocationState.QUEUED, 0)
 
 
+async def test_an_answer_that_cannot_be_written_down_for_want_of_room_fails_nothing() -> None:
+    world = await World().deploy()
+    await world.put()
+    decide, errors = world.queue.decide, [StorageFull("no room")]
+
+    async def decide_or_fail(lease: Lease, decision: Decision) -> InvocationState:
+        if errors:
+            raise errors.pop()
+        return await decide(lease, decision)
+
+    world.queue.decide = decide_or_fail  # type: ignore[method-assign]
+    assert await world.attempt() is Attempted.STORE_FULL
+    assert await world.state() is InvocationState.QUEUED
+    assert await world.attempt() is Attempted.SETTLED
+    assert await world.state() is InvocationState.COMPLETED
+
+
 async def test_a_death_is_counted_also_where_it_cannot_be_written_at_once() -> None:
     world = await World().deploy()
     await world.put()
@@ -565,6 +582,17 @@ async def test_what_the_policy_wants_is_tried_again_and_then_fails_with_the_cont
     assert failure is not None
     assert failure.body == b"busy 3"
     assert len(await world.announced()) == 1
+
+
+async def test_attempts_that_ended_without_an_answer_use_up_no_retry() -> None:
+    world = await World().deploy()
+    await world.put(retry=retrying(attempts_max=2))
+    for back in (LOST, LOST, RETURNED):
+        await world.queue.release((await world.claim()).lease, back)
+    world.answer(status=503)
+    await world.attempt()
+    record = await world.record()
+    assert (record.state, record.due_at_us) == (InvocationState.DELAYED, world.clock.now_us() + 10_000_000)
 
 
 async def test_what_the_policy_does_not_want_is_not_tried_again() -> None:
