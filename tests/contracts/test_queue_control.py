@@ -222,12 +222,12 @@ async def test_an_ended_invocation_is_redriven_once(case: Case) -> None:
     (claim,) = await case.claim()
     await case.end(claim, S.FAILED)
     ended = (await case.record("1")).invocation
-    again = redriven(ended, invocation_id="2", now_us=make.NOW_US + 5)
+    again = redriven(ended, endpoint_id=ended.endpoint_id, invocation_id="2", now_us=make.NOW_US + 5)
     assert await case.queue.put(again, None) == again
     assert (await case.record("1")).redriven_as == "2"
     for other, of in (("3", ended), ("4", replace(ended, id="gone"))):
         with pytest.raises(Conflict):
-            await case.queue.put(redriven(of, invocation_id=other, now_us=make.NOW_US), None)
+            await case.queue.put(redriven(of, endpoint_id=of.endpoint_id, invocation_id=other, now_us=make.NOW_US), None)
     (claim,) = await case.claim(5)
     assert (claim.invocation.id, claim.invocation.output_location) == ("2", ended.output_location)
     assert claim.invocation.expires_at_us == make.NOW_US + 5 + 60 * SECOND_US

@@ -127,6 +127,7 @@ async def test_the_name_of_a_deleted_endpoint_is_free_and_its_tombstone_stays(st
     assert tombstone is not None
     assert tombstone.status is EndpointStatus.DELETED
     assert await store.find(Endpoint, status=EndpointStatus.DELETED) == [tombstone]
+    assert [each.id for each in await store.find(Endpoint, name_key="e")] == ["old", "new"]
     with pytest.raises(AlreadyExists):  # nobody rises from the dead under a name that is taken
         await store.apply(Replace(replace(tombstone, status=EndpointStatus.IN_SERVICE)))
 

@@ -66,6 +66,13 @@ class Context:
             raise self.not_found(Kind.ENDPOINT, name)
         return endpoint
 
+    async def endpoints_named(self, name: str) -> list[Endpoint]:
+        """Every endpoint that has had this name, newest first, those deleted with records left too. Errors: NotFound (none)."""
+        found = await self.store.find(Endpoint, name_key=name.lower())
+        if not found:
+            raise self.not_found(Kind.ENDPOINT, name)
+        return found[::-1]
+
     async def create(self, kind: Kind, name: str, *changes: Change) -> None:
         """Apply the changes that make a new resource. Errors: AlreadyExists, with the ARN."""
         try:

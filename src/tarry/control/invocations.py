@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from tarry.control.context import Context
-from tarry.core.endpoint import Endpoint
+from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.errors import Conflict, InvalidRequest, NotFound
 from tarry.core.history import InvocationHistory, InvocationRecord, QueuePlace, QueueState
 from tarry.core.invocation import PRIORITY_MAX, TERMINAL, InvocationState, redriven
@@ -26,6 +26,8 @@ from tarry.ports import (
 
 NAMED_MAX = 100
 """Invocations of one InferenceId that are told of."""
+SAME_NAME_MAX = 100
+"""Endpoints of one name, deleted ones among them, that one page looks at."""
 REDRIVE_MAX = 10_000
 """Invocations that one call redrives."""
 WAIT_S_MAX = 60
@@ -84,8 +86,13 @@ class InvocationCommands:
         return found
 
     async def page(self, query: InvocationQuery, endpoint_name: str | None) -> Page[InvocationRecord]:
-        """One page, newest first. Errors: NotFound (the endpoint), InvalidRequest (the token)."""
-        return await self._ports.records.page(await self._of_endpoint(query, endpoint_name))
+        """One page, newest first. A name stands for every endpoint that has had it: what a deletion ended is told, too.
+
+        Errors: NotFound (no such endpoint, and no records of one), InvalidRequest (the token).
+        """
+        if endpoint_name is None:
+            return await self._ports.records.page(query)
+        return await self._page_of(query, [endpoint.id for endpoint in await self._context.endpoints_named(endpoint_name)])
 
     async def wait(self, id: str, timeout_s: float) -> InvocationDescription:
         """The invocation as soon as it has ended, or as it is after ``timeout_s``. Errors: NotFound."""
@@ -141,9 +148,8 @@ class InvocationCommands:
         states = query.states or REDRIVABLE
         if wrong := sorted(states - REDRIVABLE):
             raise InvalidRequest(f"Invocations that are {wrong[0]} cannot be redriven; give Failed, Expired or Stopped.")
-        query = await self._of_endpoint(replace(query, states=states), endpoint_name)
         redrives: list[Redrive] = []
-        async for record in self._all(query):
+        async for record in self._all(replace(query, states=states), endpoint_name):
             if len(redrives) == limit:
                 break
             if record.redriven_as is None and (each := await self._again(record, dry_run=dry_run)):
@@ -172,9 +178,12 @@ class InvocationCommands:
 
     async def _again(self, record: InvocationRecord, *, dry_run: bool) -> Redrive | None:
         ended = record.invocation
+        present = await self._present(ended.endpoint_name)
         if dry_run:
             return Redrive(ended=record, again=None)
-        again = redriven(ended, invocation_id=self._context.ids.uuid(), now_us=self._context.clock.now_us())
+        again = redriven(
+            ended, endpoint_id=present.id, invocation_id=self._context.ids.uuid(), now_us=self._context.clock.now_us()
+        )
         body = await self._ports.records.body(ended.id) if ended.input_location is None else None
         try:
             await self._ports.queue.put(again, body)
@@ -182,17 +191,40 @@ class InvocationCommands:
             return None
         return Redrive(ended=record, again=again.id)
 
-    async def _all(self, query: InvocationQuery) -> AsyncIterator[InvocationRecord]:
+    async def _all(self, query: InvocationQuery, endpoint_name: str) -> AsyncIterator[InvocationRecord]:
         while True:
-            page = await self._ports.records.page(query)
+            page = await self.page(query, endpoint_name)
             for record in page.items:
                 yield record
             if page.next_token is None:
                 return
             query = replace(query, token=page.next_token)
 
-    async def _of_endpoint(self, query: InvocationQuery, name: str | None) -> InvocationQuery:
-        return query if name is None else replace(query, endpoint_id=(await self._context.endpoint(name)).id)
+    async def _page_of(self, query: InvocationQuery, endpoint_ids: Sequence[str]) -> Page[InvocationRecord]:
+        """A page over endpoints that had one name one after the other, newest first; its token names one of them and a row."""
+        of, _, token = (query.token or endpoint_ids[0]).partition(".")
+        if of not in endpoint_ids:
+            raise InvalidRequest("The token of the next page was not given out for this endpoint; begin the list again.")
+        items: list[InvocationRecord] = []
+        first = endpoint_ids.index(of)
+        for endpoint_id in endpoint_ids[first : first + SAME_NAME_MAX]:
+            if len(items) == query.limit:
+                return Page(tuple(items), endpoint_id)
+            part = replace(query, endpoint_id=endpoint_id, token=token or None, limit=query.limit - len(items))
+            page = await self._ports.records.page(part)
+            items += page.items
+            if page.next_token is not None:
+                return Page(tuple(items), f"{endpoint_id}.{page.next_token}")
+            token = ""
+        return Page(tuple(items), next(iter(endpoint_ids[first + SAME_NAME_MAX :]), None))
+
+    async def _present(self, name: str) -> Endpoint:
+        """The endpoint of this name that can be asked now. Errors: InvalidRequest."""
+        endpoint = await self._context.store.named(Endpoint, name)
+        if endpoint is None or endpoint.status is EndpointStatus.DELETING:
+            gone = "has been deleted" if endpoint is None else "is being deleted"
+            raise InvalidRequest(f'The endpoint "{name}" {gone}: create one of that name, then redrive what it left.')
+        return endpoint
 
 
 def check_priority(priority: int) -> None:

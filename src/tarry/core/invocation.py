@@ -247,11 +247,12 @@ def admit(request: InvokeRequest, endpoint: AcceptView, *, invocation_id: str, n
     )
 
 
-def redriven(ended: Invocation, *, invocation_id: str, now_us: int) -> Invocation:
-    """A new invocation that asks the same again; its answer goes where the first one's was expected."""
+def redriven(ended: Invocation, *, endpoint_id: str, invocation_id: str, now_us: int) -> Invocation:
+    """A new invocation that asks the same of the endpoint that has the name now; its answer goes where the first was expected."""
     return replace(
         ended,
         id=invocation_id,
+        endpoint_id=endpoint_id,
         bucket=bucket_of(invocation_id),
         received_at_us=now_us,
         expires_at_us=now_us + ended.expires_at_us - ended.received_at_us,

@@ -88,8 +88,9 @@ class Store(Protocol):
     async def find(self, kind: type[E], *, limit: int | None = None, **where: str | Sequence[str]) -> list[E]:
         """All entities (the first ``limit``) whose indexed fields equal (or are among) the given values, in insertion order.
 
-        Fields: Endpoint ``status``; Deployment ``endpoint_id``, ``state``; Instance ``endpoint_id``, ``deployment_id``,
-        ``state``; InvocationRecord ``endpoint_id``, ``state``, ``instance_id``.
+        Fields: Endpoint ``status``, ``name_key`` (the name in lower case; finds tombstones too); Deployment ``endpoint_id``,
+        ``state``; Instance ``endpoint_id``, ``deployment_id``, ``state``;
+        InvocationRecord ``endpoint_id``, ``state``, ``instance_id``.
         """
         ...
 

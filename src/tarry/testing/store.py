@@ -27,7 +27,7 @@ _NOUNS: dict[type, str] = {
 }
 _NAMED = (Model, EndpointConfig, Endpoint)
 _FOUND_BY: dict[type, frozenset[str]] = {
-    Endpoint: frozenset({"status"}),
+    Endpoint: frozenset({"status", "name_key"}),
     Deployment: frozenset({"endpoint_id", "state"}),
     Instance: frozenset({"endpoint_id", "deployment_id", "state"}),
     InvocationRecord: frozenset({"endpoint_id", "state", "instance_id"}),
@@ -135,6 +135,8 @@ class FakeStore:
 
 
 def _field(row: Any, field: str) -> str | None:
+    if field == "name_key":
+        return str(row.name.lower())
     holder = row.invocation if field == "endpoint_id" and isinstance(row, InvocationRecord) else row
     value = getattr(holder, field)
     return None if value is None else str(value)

@@ -65,7 +65,7 @@ KINDS: dict[type, Kind] = {
             "created_at_us": e.created_at_us,
             "modified_at_us": e.modified_at_us,
         },
-        found_by=frozenset({"status"}),
+        found_by=frozenset({"status", "name_key"}),
         live=text(schema.LIVE),
     ),
     Deployment: Kind(
