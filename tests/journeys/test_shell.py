@@ -1,5 +1,7 @@
 """The contract with the shell: flags, files, exit codes, signals."""
 
+import contextlib
+import http.client
 import json
 import signal
 import socket
@@ -11,10 +13,15 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from tests.support import deploy
 from tests.support.server import Certificate
 from tests.support.server_process import ServerProcess, count_states, wait_for_state
+
+from tarry.bootstrap.directory import DataDirectory
 
 
 def _env_lines(server: ServerProcess) -> dict[str, str]:
@@ -97,6 +104,32 @@ def test_a_stop_waits_for_running_work(tmp_path: Path) -> None:
         states = dict(count_states(server))
         assert states == {"Completed": 1}
         assert deploy.read(server, location) == b"x"
+
+
+def _sent_long_poll(server: ServerProcess, invocation: str) -> http.client.HTTPConnection:
+    """WaitInvocation, sent; its answer is still to be read."""
+    key, secret = DataDirectory(server.data_dir).read_credentials()
+    headers = {"X-Amz-Target": "Tarry.WaitInvocation", "Content-Type": "application/x-amz-json-1.1"}
+    body = json.dumps({"InvocationId": invocation, "WaitSeconds": 60})
+    request = AWSRequest("POST", f"{server.url}/", headers, body)
+    SigV4Auth(Credentials(key, secret), "tarry", "us-east-1").add_auth(request)
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
+    connection.request("POST", "/", body, dict(request.headers))
+    return connection
+
+
+def test_a_stop_ends_long_polls_with_what_is_known(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data", "--drain-timeout", "0.2") as server:
+        _endpoint_at_work(server, 3600)
+        client = server.client("tarry")
+        (running,) = client.list_invocations()["Invocations"]
+        with contextlib.closing(_sent_long_poll(server, running["InvocationId"])) as poll:
+            client.describe_queue(EndpointName="at-work")  # sent later and answered: so the poll has come, too
+            assert server.stop() == 0
+            answer = poll.getresponse()
+            assert answer.status == 200
+            assert json.loads(answer.read())["Invocation"]["State"] == "Running"
+        assert "Traceback" not in server.log.read_text()
 
 
 def test_a_second_signal_ends_the_wait(tmp_path: Path) -> None:

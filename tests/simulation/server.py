@@ -217,7 +217,7 @@ class Server:
             "retention": Retention(store, control, clock, world.terms.finished_s / DAY_S).run,
             "dispatcher": Dispatcher(outbox, notifier, metrics, clock, wakeups).run,
         }
-        return Tarry(cast("Any", None), reconciler, slots, loops, resources)
+        return Tarry(cast("Any", None), self._commands, reconciler, slots, loops, resources)
 
     async def _stop(self, drain_s: float) -> None:
         if self._tarry is not None:

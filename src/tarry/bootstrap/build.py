@@ -96,9 +96,16 @@ class Tarry:
     """Everything in one process, connected. ``failed`` ends only if a loop ends in a bug: then the server has to stop."""
 
     def __init__(
-        self, app: App, reconciler: Reconciler, slots: Slots, loops: Mapping[str, Loop], resources: AsyncExitStack
+        self,
+        app: App,
+        commands: Commands,
+        reconciler: Reconciler,
+        slots: Slots,
+        loops: Mapping[str, Loop],
+        resources: AsyncExitStack,
     ) -> None:
         self.app = app
+        self._commands = commands
         self._reconciler = reconciler
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._slots = slots
@@ -115,7 +122,8 @@ class Tarry:
             self._tasks.append(task)
 
     async def drain(self, timeout_s: float) -> int:
-        """No new claims; wait for running invocations; how many went back to the queue."""
+        """No new claims, no more long polls; wait for running invocations; how many went back to the queue."""
+        self._commands.invocations.end_waits()
         return await self._slots.drain(timeout_s)
 
     async def close(self) -> None:
@@ -313,7 +321,7 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
         "dispatcher": Dispatcher(data.outbox, cloud.notifier, metrics, clock, wakeups).run,
         "pusher": cloud.pusher.run,
     }
-    return Tarry(app, reconciler, slots, loops, resources)
+    return Tarry(app, commands, reconciler, slots, loops, resources)
 
 
 class _Nothing:

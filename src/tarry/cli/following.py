@@ -58,7 +58,7 @@ def follow(server: Server, invocation_id: str) -> dict[str, Any]:
     except KeyboardInterrupt:
         messages.print(f"The invocation goes on. Look again: {again}")
         raise typer.Exit(INTERRUPTED) from None
-    except DependencyError as error:
+    except DependencyError as error:  # the server has died, or it stops and takes no more questions
         raise DependencyError(f"{error} The invocation is kept. Look again: {again}") from None
 
 

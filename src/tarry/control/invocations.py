@@ -5,6 +5,7 @@ whatever dies before it has been carried out.
 """
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from tarry.control.context import Context
@@ -69,6 +70,9 @@ class InvocationCommands:
     def __init__(self, context: Context, ports: InvocationPorts) -> None:
         self._context = context
         self._ports = ports
+        self._closing = False
+        self._waits: list[str] = []
+        """The invocations that somebody waits for, once for each who does."""
 
     async def describe(self, id: str) -> InvocationDescription:
         """The invocation of this id. Errors: NotFound."""
@@ -95,16 +99,22 @@ class InvocationCommands:
         return await self._page_of(query, [endpoint.id for endpoint in await self._context.endpoints_named(endpoint_name)])
 
     async def wait(self, id: str, timeout_s: float) -> InvocationDescription:
-        """The invocation as soon as it has ended, or as it is after ``timeout_s``. Errors: NotFound."""
+        """The invocation as soon as it has ended, or as it is after ``timeout_s`` or at the server's stop. Errors: NotFound."""
         clock = self._context.clock
         deadline = clock.monotonic() + timeout_s
-        async with self._ports.wakeups.listen(channel_invocation(id)) as hints:
+        async with self._ports.wakeups.listen(channel_invocation(id)) as hints, self._waiting(id):
             while True:
                 described = await self.describe(id)
                 left_s = deadline - clock.monotonic()
-                if described.history.record.state in TERMINAL or left_s <= 0:
+                if described.history.record.state in TERMINAL or left_s <= 0 or self._closing:
                     return described
                 await hints.wait(min(left_s, _POLL_S))
+
+    def end_waits(self) -> None:
+        """The server stops: who waits is told how things are now, and nobody waits any more."""
+        self._closing = True
+        for waited in self._waits:
+            self._ports.wakeups.notify(channel_invocation(waited))
 
     async def stop(self, id: str) -> InvocationRecord:
         """Ask for the end of an invocation as Stopped. One that has ended stays as it is. Errors: NotFound."""
@@ -190,6 +200,14 @@ class InvocationCommands:
         except Conflict:  # somebody else was first
             return None
         return Redrive(ended=record, again=again.id)
+
+    @asynccontextmanager
+    async def _waiting(self, id: str) -> AsyncIterator[None]:
+        self._waits.append(id)
+        try:
+            yield
+        finally:
+            self._waits.remove(id)
 
     async def _all(self, query: InvocationQuery, endpoint_name: str) -> AsyncIterator[InvocationRecord]:
         while True:

@@ -25,7 +25,7 @@ async def test_a_loop_that_ends_stops_the_server() -> None:
         raise ZeroDivisionError("a bug")
 
     nothing = cast("Any", None)
-    tarry = Tarry(nothing, cast("Any", _Reconciler(order)), nothing, {"broken": broken}, AsyncExitStack())
+    tarry = Tarry(nothing, nothing, cast("Any", _Reconciler(order)), nothing, {"broken": broken}, AsyncExitStack())
     await tarry.start()
     with pytest.raises(ZeroDivisionError):
         await asyncio.wait_for(tarry.failed, 10)
