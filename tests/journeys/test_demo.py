@@ -45,7 +45,10 @@ def _prediction(archive: Path) -> float:
 
 
 def test_the_programs_of_the_readme_run_as_they_stand_and_can_run_again(tmp_path: Path) -> None:
-    make_model, program = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    text = (ROOT / "README.md").read_text()
+    make_model, program, clean_up = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    *_, one_line = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
     make = [str(ROOT / "scripts" / "make-environment"), str(ROOT / ".demo" / "program"), str(ROOT / "requirements" / "demo.txt")]
     subprocess.run(make, check=True, capture_output=True)
     _run(make_model, tmp_path)
@@ -55,6 +58,10 @@ def test_the_programs_of_the_readme_run_as_they_stand_and_can_run_again(tmp_path
         said = _run(program, tmp_path, lines)
         (answer,) = re.findall(r"b'([-0-9.e]+)'", said)
         assert float(answer) == pytest.approx(_prediction(tmp_path / "demo-xgboost-model.tar.gz"), abs=1e-6)
+        typed = _run("print()", tmp_path, f"{lines}\n{one_line}")
+        assert typed.startswith(answer)
+        assert typed.count("Completed") == 2
+        _run(f"import boto3\nsagemaker = boto3.client('sagemaker')\n{clean_up}", tmp_path, lines)
         sagemaker = server.client("sagemaker")
         sagemaker.get_waiter("endpoint_deleted").wait(EndpointName="demo-endpoint", WaiterConfig=deploy.WAITER)
         assert _run(program, tmp_path, lines) == said
