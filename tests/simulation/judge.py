@@ -67,6 +67,8 @@ class Judge:
         if instance is not None:
             require(len(beside) < instance.concurrency, "slots", f"instance {instance.id} has too much in flight")
         suspects = [other.inference_id for other in (*beside, asked) if self._has_cost(other)]
+        if (found := self.ledger.lease_of(asked)) is not None:
+            found[0].asked = True
         require(not suspects or not beside, "P4", f"{asked.inference_id} is not alone: {suspects} have cost an attempt before")
 
     def _has_cost(self, asked: Asked) -> bool:
@@ -159,6 +161,10 @@ class Judge:
             require(row.lost == old.lost, "P4", f"the end of {name} counted as a lost attempt")
             return
         require(over or bool(held.releases), "P4", f"{name} was taken from a live lease")
+        counted = held.attempts_after(old.attempts)
+        require(
+            row.token is not None or row.attempts in counted, "P4", f"{name} has {row.attempts} attempts after {old.attempts}"
+        )
         ends = {back.end for back in held.releases}
         by_time = over and held.owner != SWEEPER
         allowed = {int(end is AttemptEnd.LOST) for end in ends} | ({1} if by_time else set())
@@ -184,13 +190,14 @@ class Judge:
         owner, now_us = row.owner or "", self._now_us()
         self.ledger.give(part, name, row.token or "", owner)
         require(row.lease_end_us == now_us + self._lease_us, "P4", f"the lease of {name} has a wrong end")
+        before = {old.attempts} if old.token is None else self.ledger.leases[old.token].attempts_after(old.attempts)
         if owner == SWEEPER:
-            require(row.attempts == old.attempts, "P4", f"the sweeper counted as an attempt of {name}")
+            require(row.attempts in before, "P4", f"the sweeper counted as an attempt of {name}")
             return
-        require(row.attempts == old.attempts + 1, "P4", f"{name} has {row.attempts} attempts after {old.attempts}")
+        require(row.attempts - 1 in before, "P4", f"{name} has {row.attempts} attempts after {old.attempts}")
         require(row.lost < LOST_ATTEMPTS_MAX, "P4", f"{name} lost {row.lost} attempts and is tried again")
         require(not old.stop_requested, "stop", f"{name} was to be stopped and is tried again")
-        expired = old.attempts == 0 and row.invocation.expires_at_us <= now_us
+        expired = row.attempts == 1 and row.invocation.expires_at_us <= now_us
         require(not expired, "P4", f"{name} was claimed after its time to live")
         instance = self._durable.entity(Instance, owner)
         in_service = instance is not None and instance.state is InstanceState.IN_SERVICE

@@ -47,6 +47,12 @@ class Held:
     """The worker saw its instance die."""
     refusals: int = 0
     """How often it could not be given back."""
+    asked: bool = False
+    """A container was sent the request under it."""
+
+    def attempts_after(self, attempts: int) -> set[int]:
+        """What may be counted once it is over: an attempt that was none is taken off again."""
+        return {attempts - int(not back.counted) for back in self.releases} | {attempts}
 
 
 class Ledger:
@@ -89,6 +95,7 @@ class Ledger:
     def _release(self, part: Part, lease: Lease, back: Back) -> None:
         held = self._held(lease)
         held.releases.append(back)
+        require(back.counted or not held.asked, "P4", f"{lease.invocation_id} goes back as if no container had had it")
         row = self.rows.get(lease.invocation_id)
         counted = back.end is AttemptEnd.LOST or not held.died_under_it or part.leaving
         still_held = row is not None and row.token == lease.token and not held.void
