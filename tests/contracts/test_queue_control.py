@@ -222,12 +222,14 @@ async def test_an_ended_invocation_is_redriven_once(case: Case) -> None:
     (claim,) = await case.claim()
     await case.end(claim, S.FAILED)
     ended = (await case.record("1")).invocation
-    again = redriven(ended, endpoint_id=ended.endpoint_id, invocation_id="2", now_us=make.NOW_US + 5)
+    again = redriven(ended, endpoint_id=ended.endpoint_id, invocation_id="2", now_us=make.NOW_US + 5, priority=3)
     assert await case.queue.put(again, None) == again
     assert (await case.record("1")).redriven_as == "2"
+    assert (await case.record("2")).priority == 3
     for other, of in (("3", ended), ("4", replace(ended, id="gone"))):
+        once_more = redriven(of, endpoint_id=of.endpoint_id, invocation_id=other, now_us=make.NOW_US, priority=0)
         with pytest.raises(Conflict):
-            await case.queue.put(redriven(of, endpoint_id=of.endpoint_id, invocation_id=other, now_us=make.NOW_US), None)
+            await case.queue.put(once_more, None)
     (claim,) = await case.claim(5)
     assert (claim.invocation.id, claim.invocation.output_location) == ("2", ended.output_location)
     assert claim.invocation.expires_at_us == make.NOW_US + 5 + 60 * SECOND_US
@@ -368,6 +370,18 @@ async def test_pages_come_newest_first_and_filtered(case: Case) -> None:
     assert await all_pages(case, InvocationQuery(reason_contains="BECAUSE")) == ["n0"]
     assert await all_pages(case, InvocationQuery(received_after_us=make.NOW_US + 4, endpoint_id="endpoint-e")) == ["n6", "n5"]
     assert await all_pages(case, InvocationQuery(received_before_us=make.NOW_US + 2)) == ["n1", "n0"]
+
+
+async def test_pages_of_one_inference_id(case: Case) -> None:
+    for n in range(3):
+        await case.queue.put(make.invocation(f"m{n}", inference_id="mine", named_by_caller=True), None)
+        await case.put(f"n{n}")
+    (zero,) = await case.claim()
+    await case.end(zero, S.FAILED)
+    assert await all_pages(case, InvocationQuery(limit=2, inference_id="mine")) == ["m2", "m1", "m0"]
+    assert await all_pages(case, InvocationQuery(inference_id="mine", states=frozenset({S.FAILED}))) == ["m0"]
+    assert await all_pages(case, InvocationQuery(inference_id="mine", endpoint_id="endpoint-other")) == []
+    assert await all_pages(case, InvocationQuery(inference_id="n1")) == [], "that is our id, nobody called it so"
 
 
 async def test_a_page_is_stable_under_inserts(case: Case) -> None:

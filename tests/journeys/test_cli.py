@@ -237,9 +237,19 @@ def test_lists_choose_and_tell_of_more(server: ServerProcess, endpoint: str, tmp
     assert "\x1b[31mFailed" in page.text
     for words in ("Received", "Claimed", "Decided", "same inference id"):
         assert words in page.text
-    ambiguous = tarry(server, "invocations", "stop", "listed")
-    assert ambiguous.code == 1
-    assert "3 invocations have the InferenceId 'listed'" in ambiguous.err
+    assert len(told(server, "invocations", "list", "--inference-id", "listed")) == 3
+    (over,) = told(server, "invocations", "stop", "listed")
+    assert (over["InvocationId"], over["State"]) == (newest["InvocationId"], "Failed")
+
+
+def test_what_shares_an_inference_id_is_moved_and_stopped_together(
+    server: ServerProcess, endpoint: str, busy: str, input_file: Path
+) -> None:
+    ids = [told(server, "invoke", endpoint, input_file, "--inference-id", "both")["InvocationId"] for _ in range(2)]
+    moved = told(server, "invocations", "prioritize", "both", "--priority", "2")
+    assert [(each["InvocationId"], each["Priority"]) for each in moved] == [(each, 2) for each in reversed(ids)]
+    stopped = tarry(server, "invocations", "stop", "both")
+    assert [line.split("\t")[0] for line in stopped.out.splitlines()] == ids[::-1]
 
 
 def test_what_failed_is_asked_again(server: ServerProcess, tmp_path: Path, endpoint: str) -> None:

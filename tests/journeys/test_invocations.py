@@ -143,6 +143,32 @@ def test_what_runs_is_stopped_at_once_and_publishes_nothing(server: ServerProces
     assert tarry.stop_invocation(InvocationId=after)["State"] == "Completed"
 
 
+def test_an_inference_id_names_all_that_have_it(server: ServerProcess, tarry: Any, endpoint: str, busy: str) -> None:
+    first, second, third = (invoke(server, endpoint, InferenceId="thrice") for _ in range(3))
+    moved = tarry.set_priority(InferenceId="thrice", Priority=3)
+    assert [(each["InvocationId"], each["Priority"]) for each in moved["Invocations"]] == [(third, 3), (second, 3), (first, 3)]
+    assert moved["InvocationId"] == third
+    listed = tarry.list_invocations(InferenceId="thrice")["Invocations"]
+    assert [each["InvocationId"] for each in listed] == [third, second, first]
+    assert tarry.wait_invocation(InferenceId="thrice", WaitSeconds=0)["Invocation"]["InvocationId"] == third
+    tarry.stop_invocation(InvocationId=third)
+    tarry.get_waiter("invocation_ended").wait(InferenceId="thrice")
+    stopped = tarry.stop_invocation(InferenceId="thrice")
+    assert [(each["InvocationId"], each["State"]) for each in stopped["Invocations"]] == [
+        (second, "Stopping"),
+        (first, "Stopping"),
+    ]
+    assert [ended(tarry, each)["State"] for each in (first, second)] == ["Stopped", "Stopped"]
+    over = tarry.stop_invocation(InferenceId="thrice")
+    assert (over["InvocationId"], over["State"], over["Invocations"]) == (third, "Stopped", [])
+    redriven = tarry.redrive_invocations(InferenceIds=["thrice"], InvocationIds=[first])
+    assert (redriven["Count"], redriven["Remaining"]) == (2, 0)
+    assert {each["InvocationId"] for each in redriven["Redrives"]} == {first, third}
+    tarry.stop_invocation(InferenceId="thrice")
+    for each in redriven["Redrives"]:
+        ended(tarry, each["NewInvocationId"])
+
+
 def test_a_wait_ends_with_the_invocation(server: ServerProcess, tarry: Any, endpoint: str, busy: str) -> None:
     invocation = invoke(server, endpoint)
     assert tarry.wait_invocation(InvocationId=invocation, WaitSeconds=0)["Invocation"]["State"] == "Queued"
@@ -241,13 +267,19 @@ def test_headers_that_say_nothing_are_refused(server: ServerProcess, endpoint: s
         ("describe_invocation", {"InferenceId": "none"}, "Could not find invocation with InferenceId"),
         ("describe_invocation", {}, "Exactly one of"),
         ("stop_invocation", {"InvocationId": "none"}, "Could not find invocation"),
+        ("stop_invocation", {"InferenceId": "none"}, "Could not find invocation with InferenceId"),
+        ("stop_invocation", {"InvocationId": "x", "InferenceId": "x"}, "Exactly one of .* got both"),
+        ("wait_invocation", {"InferenceId": "none"}, "Could not find invocation with InferenceId"),
+        ("set_priority", {"Priority": 1}, "Exactly one of .* got neither"),
+        ("redrive_invocations", {"InferenceIds": ["none"]}, "Could not find invocation with InferenceId"),
+        ("redrive_invocations", {"InferenceIds": ["x"], "EndpointName": "inv"}, "not both"),
         ("wait_invocation", {"InvocationId": "none"}, "Could not find invocation"),
         ("set_priority", {"InvocationId": "none", "Priority": 1}, "Could not find invocation"),
         ("purge_queue", {"EndpointName": "none"}, "Could not find endpoint"),
         ("describe_queue", {"EndpointName": "none"}, "Could not find endpoint"),
         ("list_invocations", {"EndpointName": "none"}, "Could not find endpoint"),
         ("list_invocations", {"NextToken": "forged"}, "begin the list again"),
-        ("redrive_invocations", {}, "Give InvocationIds, or EndpointName"),
+        ("redrive_invocations", {}, "Give InvocationIds, InferenceIds, or EndpointName"),
         ("redrive_invocations", {"InvocationIds": ["x"], "States": ["Failed"]}, "not both"),
         ("redrive_invocations", {"EndpointName": "inv", "States": ["Queued"]}, "cannot be redriven"),
         ("put_retry_policy", {"EndpointName": "inv", "MaxAttempts": 2, "BackoffSeconds": -1.0}, "back-off in seconds"),

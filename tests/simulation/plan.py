@@ -14,7 +14,7 @@ from tests.simulation.machines import LARGE, Wish
 from tests.simulation.weather import Weather
 
 from tarry.core.invocation import InvokeRequest
-from tarry.core.retry import RetryPolicy
+from tarry.core.retry_policy import RetryPolicy
 
 ENDPOINT = "served"
 ACTIVE_S = 20.0

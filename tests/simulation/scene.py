@@ -102,7 +102,7 @@ class Scene:
         await server.ask(lambda c: c.endpoints.create(CreateEndpoint(name=ENDPOINT, config_name="one")))
         await _until(self._is_in_service, 0.5)
         if self._plan.retry is not None:
-            await server.ask(lambda c: c.invocations.set_retry_policy(ENDPOINT, self._plan.retry))
+            await server.ask(lambda c: c.endpoints.set_retry_policy(ENDPOINT, self._plan.retry))
 
     def _is_in_service(self) -> bool:
         found = self._world.durable.named(ENDPOINT)
@@ -249,7 +249,7 @@ class Scene:
             self._note(f"{trouble} is refused: {error!r}")
             return
         self._deleted = self._deleted or trouble is Trouble.DELETE
-        for redrive in answer if trouble is Trouble.REDRIVE else ():
+        for redrive in answer.done if trouble is Trouble.REDRIVE else ():
             self._note(f"{redrive.ended.id} is asked again as {redrive.again}")
             self._world.judge.accept(redrive.again)
 
@@ -267,7 +267,7 @@ class Scene:
             Trouble.STOP: lambda c: c.invocations.stop(one),
             Trouble.PURGE: lambda c: c.invocations.purge(ENDPOINT),
             Trouble.PRIORITISE: lambda c: c.invocations.prioritise(one, priority),
-            Trouble.REDRIVE: lambda c: c.invocations.redrive(some, dry_run=False),
+            Trouble.REDRIVE: lambda c: c.redrives.these(some),
         }
         return commands[trouble]
 

@@ -209,7 +209,9 @@ def _endpoint(params: Params, scope: Scope) -> Iterator[str]:
 def _redriven(params: Params, scope: Scope) -> Iterator[str]:
     for each in params.get("InvocationIds") or ():
         yield scope.arn("tarry", f"invocation/{each}")
-    if not params.get("InvocationIds"):
+    if params.get("InferenceIds"):
+        yield "*"
+    elif not params.get("InvocationIds"):
         yield from _endpoint(params, scope)
 
 

@@ -1,7 +1,6 @@
 """``tarry invocations``: what became of requests, and what can be done about them."""
 
 import itertools
-import shlex
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,7 +11,18 @@ import typer
 from tarry.aws.client import Refusal, call, pages
 from tarry.cli import rendering
 from tarry.cli.following import Output, finish, follow
-from tarry.cli.shared import AsJson, DataDir, Server, hint, messages, print_json, print_properties, print_table, working
+from tarry.cli.shared import (
+    AsJson,
+    DataDir,
+    Server,
+    hint,
+    messages,
+    print_json,
+    print_properties,
+    print_table,
+    printable,
+    working,
+)
 from tarry.cli.times import read_time
 from tarry.core.errors import InvalidRequest
 
@@ -56,12 +66,15 @@ def list_invocations(  # noqa: PLR0913, PLR0917 - one parameter a flag
     since: Since = None,
     until: Until = None,
     reason: Reason = None,
+    inference_id: Annotated[str | None, typer.Option(help="Only those of this InferenceId.", metavar="NAME")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """Invocations, newest first."""
     server = Server.of(data_dir)
     filters = _filters(endpoint, state, since, until, reason)
+    if inference_id is not None:
+        filters["InferenceId"] = inference_id
     with working("listing"), server.knows_endpoint():
         every = pages(server.target, "ListInvocations", MaxResults=min(limit + 1, PAGE_MAX), **filters)
         found = list(itertools.islice((each for page in every for each in page["Invocations"]), limit + 1))
@@ -102,9 +115,12 @@ def watch(id: Name, data_dir: DataDir, output: Output = None, as_json: AsJson = 
 
 @app.command()
 def stop(ids: Names, data_dir: DataDir, as_json: AsJson = False) -> None:
-    """End invocations as Stopped: those that wait at once, those that run by closing their connection."""
+    """End invocations as Stopped: those that wait at once, those that run by closing their connection.
+
+    Of an InferenceId that several have, all that have not ended.
+    """
     server = Server.of(data_dir)
-    stopped = [call(server.target, "StopInvocation", InvocationId=each) for each in _ids(server, ids)]
+    stopped = [one for each in ids for one in _changed(call(server.target, "StopInvocation", **_member(server, each)))]
     if as_json:
         print_json(stopped)
     else:
@@ -118,9 +134,10 @@ def prioritize(
     priority: Annotated[int, typer.Option(help="-9 to 9; each step is a head start of ten minutes.")],
     as_json: AsJson = False,
 ) -> None:
-    """Give invocations that wait another priority."""
+    """Give invocations that wait another priority; of an InferenceId that several have, all that wait."""
     server = Server.of(data_dir)
-    answers = [call(server.target, "SetPriority", InvocationId=each, Priority=priority) for each in _ids(server, ids)]
+    asked = (call(server.target, "SetPriority", **_member(server, each), Priority=priority) for each in ids)
+    answers = [one for answer in asked for one in _changed(answer)]
     if as_json:
         print_json(answers)
     else:
@@ -145,7 +162,7 @@ def redrive(  # noqa: PLR0913, PLR0917 - one parameter a flag
     server = Server.of(data_dir)
     filters = _filters(endpoint, state, since, until, reason)
     if ids:
-        params = {"InvocationIds": _ids(server, ids), **filters}
+        params = {**_members(server, ids), **filters}
     elif endpoint is None:
         raise InvalidRequest("Give ids, or --endpoint with filters for all that match. --dry-run tells which.")
     else:
@@ -154,12 +171,15 @@ def redrive(  # noqa: PLR0913, PLR0917 - one parameter a flag
         answer = call(server.target, "RedriveInvocations", DryRun=dry_run, **params)
     if as_json:
         print_json(answer)
-        return
-    rows = ((each["InvocationId"], each.get("NewInvocationId", "")) for each in answer["Redrives"])
-    print_table(("ended", "asked again as"), rows)
-    hint(f"{answer['Count']} {'would be' if dry_run else 'are'} asked again.")
-    if not ids and answer["Count"] == limit:
+    else:
+        rows = ((each["InvocationId"], each.get("NewInvocationId", "")) for each in answer["Redrives"])
+        print_table(("ended", "asked again as"), rows)
+        hint(f"{answer['Count']} {'would be' if dry_run else 'are'} asked again.")
+    if answer.get("MoreMayMatch"):
         messages.print("There may be more: --limit.")
+    if answer["Remaining"]:
+        messages.print(f"{answer['Remaining']} are left: {printable(answer.get('Reason', ''))}")
+        raise typer.Exit(1)
 
 
 def _filters(  # the options that list and redrive share
@@ -192,16 +212,19 @@ def _find(server: Server, name: str) -> dict[str, Any]:
         raise InvalidRequest(f"No invocation has the id or InferenceId {name!r}. `{listed}` shows the newest.") from None
 
 
-def _ids(server: Server, names: Iterable[str]) -> list[str]:
-    """The invocations that are meant, each by one name. Errors: InvalidRequest where an InferenceId names several."""
-    ids = []
+def _member(server: Server, name: str) -> dict[str, str]:
+    """The member of a request that this name is for: our id, else the InferenceId."""
+    return {"InferenceId" if "SameInferenceId" in _find(server, name) else "InvocationId": name}
+
+
+def _members(server: Server, names: Iterable[str]) -> dict[str, list[str]]:
+    members: dict[str, list[str]] = {}
     for name in names:
-        answer = _find(server, name)
-        same = answer.get("SameInferenceId", ())
-        if len(same) > 1:
-            shown = server.command(f"invocations show {shlex.quote(name)}")
-            raise InvalidRequest(
-                f"{len(same)} invocations have the InferenceId {name!r}: give the id of one. `{shown}` lists them."
-            )
-        ids.append(answer["Invocation"]["InvocationId"])
-    return ids
+        for member, value in _member(server, name).items():
+            members.setdefault(f"{member}s", []).append(value)
+    return members
+
+
+def _changed(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """All that an InferenceId meant, or the one; the newest as it is, where nothing of that name could be changed."""
+    return answer.pop("Invocations", None) or [answer]

@@ -5,6 +5,7 @@ from tarry.control.endpoint_configs import EndpointConfigCommands
 from tarry.control.endpoints import EndpointCommands
 from tarry.control.invocations import InvocationCommands, InvocationPorts
 from tarry.control.models import ModelCommands
+from tarry.control.redrives import RedriveCommands
 from tarry.control.tags import TagCommands
 from tarry.ports import Alarms
 
@@ -18,3 +19,4 @@ class Commands:
         self.endpoints = EndpointCommands(context, alarms)
         self.tags = TagCommands(context)
         self.invocations = InvocationCommands(context, invocations)
+        self.redrives = RedriveCommands(context, invocations, self.invocations)

@@ -15,9 +15,12 @@ from tarry.core.endpoint import IN_PROGRESS, MAY_RESCALE, MAY_UPDATE, Endpoint, 
 from tarry.core.errors import Conflict, InProgress, InvalidRequest
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.planning import waiting_for
+from tarry.core.retry_policy import RetryPolicy, check_policy
 from tarry.core.rollout import DeploymentConfig, Rollout
 from tarry.core.rollout_limits import check
 from tarry.ports import Add, Alarms, Change, Page, PageQuery, Replace
+
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +145,21 @@ class EndpointCommands:
         if endpoint.status in IN_PROGRESS:
             raise InProgress(endpoint.arn)
         await self._step(endpoint, EndpointStatus.DELETING)
+
+    async def set_retry_policy(self, name: str, policy: RetryPolicy | None) -> Endpoint:
+        """For invocations that are accepted from now on; None: no retries. Errors: NotFound, InvalidRequest, Conflict."""
+        if policy is not None:
+            check_policy(policy)
+        for tries_left in reversed(range(_TRIES)):
+            endpoint = replace(await self._context.endpoint(name), retry=policy)
+            try:
+                await self._context.store.apply(Replace(endpoint))
+            except Conflict:
+                if not tries_left:
+                    raise
+                continue
+            break
+        return endpoint
 
     async def _deployment(self, endpoint: Endpoint, config: EndpointConfig, *, generation: int) -> Deployment:
         variants = [

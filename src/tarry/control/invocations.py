@@ -4,37 +4,39 @@ Commands read records and write marks; delivery sees the marks and acts. So a st
 whatever dies before it has been carried out.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeVar
 
 from tarry.control.context import Context
-from tarry.core.endpoint import Endpoint, EndpointStatus
-from tarry.core.errors import Conflict, InvalidRequest, NotFound
+from tarry.core.endpoint import Endpoint
+from tarry.core.errors import InvalidRequest, NotFound
 from tarry.core.history import InvocationHistory, InvocationRecord, QueuePlace, QueueState
-from tarry.core.invocation import PRIORITY_MAX, TERMINAL, InvocationState, redriven
-from tarry.core.retry import RetryPolicy, check_policy
+from tarry.core.invocation import PRIORITY_MAX, TERMINAL, InvocationState
 from tarry.ports import (
     InvocationQuery,
     InvocationQueue,
     InvocationRecords,
     Page,
     QueueControl,
-    Replace,
     Wakeups,
     channel_invocation,
 )
+
+T = TypeVar("T")
 
 NAMED_MAX = 100
 """Invocations of one InferenceId that are told of."""
 SAME_NAME_MAX = 100
 """Endpoints of one name, deleted ones among them, that one page looks at."""
-REDRIVE_MAX = 10_000
-"""Invocations that one call redrives."""
-WAIT_S_MAX = 60
-REDRIVABLE = frozenset({InvocationState.FAILED, InvocationState.EXPIRED, InvocationState.STOPPED})
+GROUP = 64
+"""Calls that are made at a time for the invocations of one InferenceId."""
 _POLL_S = 1.0
-_TRIES = 5
+WAITING = frozenset({InvocationState.QUEUED, InvocationState.DELAYED})
+UNDECIDED = WAITING | {InvocationState.RUNNING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +46,6 @@ class InvocationDescription:
     history: InvocationHistory
     place: QueuePlace | None
     now_us: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redrive:
-    """One ended invocation that matches, and the new one that asks the same; None in a dry run."""
-
-    ended: InvocationRecord
-    again: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +59,7 @@ class InvocationPorts:
 
 
 class InvocationCommands:
-    """Describe, list, wait, stop, prioritise, redrive, purge; and the retry policy of an endpoint."""
+    """Describe, list, wait, stop, prioritise, purge."""
 
     def __init__(self, context: Context, ports: InvocationPorts) -> None:
         self._context = context
@@ -81,6 +75,13 @@ class InvocationCommands:
             raise _not_found(id)
         place = await self._ports.records.place(id) if history.record.state is InvocationState.QUEUED else None
         return InvocationDescription(history=history, place=place, now_us=self._context.clock.now_us())
+
+    async def record(self, id: str) -> InvocationRecord:
+        """The record of this invocation. Errors: NotFound."""
+        history = await self._ports.records.history(id)
+        if history is None:
+            raise _not_found(id)
+        return history.record
 
     async def named(self, inference_id: str) -> list[InvocationRecord]:
         """The invocations whose caller gave this InferenceId, newest first, at most NAMED_MAX. Errors: NotFound."""
@@ -116,11 +117,24 @@ class InvocationCommands:
         for waited in self._waits:
             self._ports.wakeups.notify(channel_invocation(waited))
 
+    async def newest(self, inference_id: str) -> InvocationRecord:
+        """The newest invocation whose caller gave this InferenceId. Errors: NotFound."""
+        named = await self._ports.records.named(inference_id, 1)
+        if not named:
+            raise NotFound("invocation with InferenceId", inference_id)
+        return named[0]
+
     async def stop(self, id: str) -> InvocationRecord:
         """Ask for the end of an invocation as Stopped. One that has ended stays as it is. Errors: NotFound."""
         if await self._ports.control.stop(id) is None:
             raise _not_found(id)
-        return (await self.describe(id)).history.record
+        return await self.record(id)
+
+    async def stop_named(self, inference_id: str) -> list[InvocationRecord]:
+        """Ask for the end of all of this InferenceId that have not ended; returns those, newest first. Errors: NotFound."""
+        await self.newest(inference_id)
+        ids = await self._ids(inference_id, UNDECIDED)
+        return await _together(self.stop(each) for each in ids)
 
     async def prioritise(self, id: str, priority: int) -> InvocationRecord:
         """Give an invocation that waits another priority. Errors: NotFound, InvalidRequest where it waits no longer."""
@@ -128,78 +142,35 @@ class InvocationCommands:
         state = await self._ports.control.prioritise(id, priority)
         if state is None:
             raise _not_found(id)
-        if state not in (InvocationState.QUEUED, InvocationState.DELAYED):
+        if state not in WAITING:
             raise InvalidRequest(f'The invocation "{id}" does not wait any more: it is {state}.')
-        return (await self.describe(id)).history.record
+        return await self.record(id)
+
+    async def prioritise_named(self, inference_id: str, priority: int) -> list[InvocationRecord]:
+        """Give all of this InferenceId that wait another priority; returns those, newest first.
+
+        Errors: NotFound, InvalidRequest where none waits.
+        """
+        check_priority(priority)
+        newest = await self.newest(inference_id)
+        ids = await self._ids(inference_id, WAITING)
+        states = await _together(self._ports.control.prioritise(each, priority) for each in ids)
+        moved = [each for each, state in zip(ids, states, strict=True) if state in WAITING]
+        if not moved:
+            raise InvalidRequest(
+                f'No invocation with the InferenceId "{inference_id}" waits: the newest, "{newest.id}", is {newest.state}.'
+            )
+        return await _together(self.record(each) for each in moved)
 
     async def purge(self, endpoint_name: str) -> int:
         """Ask for the end of all that waits for an endpoint now; returns how many. Errors: NotFound."""
         endpoint = await self._context.endpoint(endpoint_name)
         return await self._ports.control.purge(endpoint.id)
 
-    async def redrive(self, ids: Sequence[str], *, dry_run: bool) -> list[Redrive]:
-        """Ask again what these ended invocations asked. Errors: NotFound, InvalidRequest; before the first is put."""
-        ended = []
-        for each in dict.fromkeys(ids):
-            record = (await self.describe(each)).history.record
-            if record.state not in REDRIVABLE:
-                raise InvalidRequest(f'The invocation "{each}" is {record.state}; Failed, Expired and Stopped ones are redriven.')
-            if record.redriven_as is not None:
-                raise InvalidRequest(f'The invocation "{each}" has been redriven as "{record.redriven_as}".')
-            ended.append(record)
-        redrives = [await self._again(record, dry_run=dry_run) for record in ended]
-        return [each for each in redrives if each is not None]
-
-    async def redrive_matching(self, query: InvocationQuery, endpoint_name: str, *, limit: int, dry_run: bool) -> list[Redrive]:
-        """Ask again what all that match asked, but for those that have been redriven already; newest first, at most ``limit``.
-
-        Errors: NotFound (the endpoint), InvalidRequest.
-        """
-        states = query.states or REDRIVABLE
-        if wrong := sorted(states - REDRIVABLE):
-            raise InvalidRequest(f"Invocations that are {wrong[0]} cannot be redriven; give Failed, Expired or Stopped.")
-        redrives: list[Redrive] = []
-        async for record in self._all(replace(query, states=states), endpoint_name):
-            if len(redrives) == limit:
-                break
-            if record.redriven_as is None and (each := await self._again(record, dry_run=dry_run)):
-                redrives.append(each)
-        return redrives
-
     async def queue(self, endpoint_name: str) -> tuple[Endpoint, QueueState]:
         """An endpoint and what its queue holds. Errors: NotFound."""
         endpoint = await self._context.endpoint(endpoint_name)
         return endpoint, await self._ports.records.queue(endpoint.id)
-
-    async def set_retry_policy(self, endpoint_name: str, policy: RetryPolicy | None) -> Endpoint:
-        """For invocations that are accepted from now on; None: no retries. Errors: NotFound, InvalidRequest, Conflict."""
-        if policy is not None:
-            check_policy(policy)
-        for tries_left in reversed(range(_TRIES)):
-            endpoint = replace(await self._context.endpoint(endpoint_name), retry=policy)
-            try:
-                await self._context.store.apply(Replace(endpoint))
-            except Conflict:
-                if not tries_left:
-                    raise
-                continue
-            break
-        return endpoint
-
-    async def _again(self, record: InvocationRecord, *, dry_run: bool) -> Redrive | None:
-        ended = record.invocation
-        present = await self._present(ended.endpoint_name)
-        if dry_run:
-            return Redrive(ended=record, again=None)
-        again = redriven(
-            ended, endpoint_id=present.id, invocation_id=self._context.ids.uuid(), now_us=self._context.clock.now_us()
-        )
-        body = await self._ports.records.body(ended.id) if ended.input_location is None else None
-        try:
-            await self._ports.queue.put(again, body)
-        except Conflict:  # somebody else was first
-            return None
-        return Redrive(ended=record, again=again.id)
 
     @asynccontextmanager
     async def _waiting(self, id: str) -> AsyncIterator[None]:
@@ -209,13 +180,15 @@ class InvocationCommands:
         finally:
             self._waits.remove(id)
 
-    async def _all(self, query: InvocationQuery, endpoint_name: str) -> AsyncIterator[InvocationRecord]:
+    async def _ids(self, inference_id: str, states: frozenset[InvocationState]) -> list[str]:
+        """All of this InferenceId in these states, newest first."""
+        query = InvocationQuery(inference_id=inference_id, states=states)
+        ids: list[str] = []
         while True:
-            page = await self.page(query, endpoint_name)
-            for record in page.items:
-                yield record
+            page = await self._ports.records.page(query)
+            ids += [record.id for record in page.items]
             if page.next_token is None:
-                return
+                return ids
             query = replace(query, token=page.next_token)
 
     async def _page_of(self, query: InvocationQuery, endpoint_ids: Sequence[str]) -> Page[InvocationRecord]:
@@ -236,13 +209,14 @@ class InvocationCommands:
             token = ""
         return Page(tuple(items), next(iter(endpoint_ids[first + SAME_NAME_MAX :]), None))
 
-    async def _present(self, name: str) -> Endpoint:
-        """The endpoint of this name that can be asked now. Errors: InvalidRequest."""
-        endpoint = await self._context.store.named(Endpoint, name)
-        if endpoint is None or endpoint.status is EndpointStatus.DELETING:
-            gone = "has been deleted" if endpoint is None else "is being deleted"
-            raise InvalidRequest(f'The endpoint "{name}" {gone}: create one of that name, then redrive what it left.')
-        return endpoint
+
+async def _together(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """The results, in order; some calls at a time, so that writes share commits."""
+    results: list[T] = []
+    left = iter(calls)
+    while group := list(islice(left, GROUP)):
+        results += await asyncio.gather(*group)
+    return results
 
 
 def check_priority(priority: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tarry.core.errors import Bug
-from tarry.core.retry import RetryPolicy
+from tarry.core.retry_policy import RetryPolicy
 from tarry.core.rollout import DeploymentConfig
 
 

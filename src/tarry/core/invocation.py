@@ -14,7 +14,7 @@ from tarry.core.catalog import AsyncInferenceConfig
 from tarry.core.deployment import BUCKETS
 from tarry.core.errors import InvalidRequest
 from tarry.core.names import S3Location
-from tarry.core.retry import RetryPolicy
+from tarry.core.retry_policy import RetryPolicy
 
 LOST_ATTEMPTS_MAX = 3
 """The third lost attempt fails the request: a poison request must not kill every instance in turn."""
@@ -247,13 +247,17 @@ def admit(request: InvokeRequest, endpoint: AcceptView, *, invocation_id: str, n
     )
 
 
-def redriven(ended: Invocation, *, endpoint_id: str, invocation_id: str, now_us: int) -> Invocation:
-    """A new invocation that asks the same of the endpoint that has the name now; its answer goes where the first was expected."""
+def redriven(ended: Invocation, *, endpoint_id: str, invocation_id: str, now_us: int, priority: int) -> Invocation:
+    """A new invocation that asks the same of the endpoint that has the name now; its answer goes where the first was expected.
+
+    ``priority``: the ended one's last, which may be another than at acceptance.
+    """
     return replace(
         ended,
         id=invocation_id,
         endpoint_id=endpoint_id,
         bucket=bucket_of(invocation_id),
+        priority=priority,
         received_at_us=now_us,
         expires_at_us=now_us + ended.expires_at_us - ended.received_at_us,
         redrive_of=ended.id,

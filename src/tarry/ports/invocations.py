@@ -15,6 +15,8 @@ class InvocationQuery:
     limit: int = 100
     token: str | None = None
     endpoint_id: str | None = None
+    inference_id: str | None = None
+    """The caller's."""
     states: frozenset[InvocationState] = frozenset()
     """Empty: all."""
     received_after_us: int | None = None

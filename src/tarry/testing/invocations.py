@@ -136,6 +136,7 @@ def _passes(record: InvocationRecord, query: InvocationQuery) -> bool:
     invocation, reason = record.invocation, record.outcome.reason if record.outcome else None
     return (
         (query.endpoint_id is None or invocation.endpoint_id == query.endpoint_id)
+        and (query.inference_id is None or (invocation.named_by_caller and invocation.inference_id == query.inference_id))
         and (not query.states or record.state in query.states)
         and (query.received_after_us is None or invocation.received_at_us > query.received_after_us)
         and (query.received_before_us is None or invocation.received_at_us < query.received_before_us)

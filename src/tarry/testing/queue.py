@@ -9,7 +9,8 @@ from tarry.core.errors import AlreadyExists, Bug, Conflict, EndpointNotFound, Le
 from tarry.core.history import RETURNS_KEPT, AttemptEnd, InvocationRecord, UndecidedAttempt
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, TERMINAL, Invocation, InvocationState, is_same_request, rank_us
-from tarry.core.retry import BACKOFF_S_MAX, is_due
+from tarry.core.retry import is_due
+from tarry.core.retry_policy import BACKOFF_S_MAX
 from tarry.ports import (
     CHANNEL_OUTBOX,
     LOST,

@@ -145,6 +145,8 @@ TABLE: list[tuple[str, str, Mapping[str, Any], list[tuple[str, str]]]] = [
     ("sts", "GetCallerIdentity", {}, []),
     ("tarry", "DescribeInvocation", {"InvocationId": "i-1"}, [("tarry:DescribeInvocation", INVOCATION)]),
     ("tarry", "WaitInvocation", {"InvocationId": "i-1"}, [("tarry:WaitInvocation", INVOCATION)]),
+    ("tarry", "StopInvocation", {"InferenceId": "x"}, [("tarry:StopInvocation", "*")]),
+    ("tarry", "RedriveInvocations", {"InferenceIds": ["x"]}, [("tarry:RedriveInvocations", "*")]),
     ("tarry", "DescribeInvocation", {"InferenceId": "i-1"}, [("tarry:DescribeInvocation", "*")]),
     ("tarry", "StopInvocation", {"InvocationId": "i-1"}, [("tarry:StopInvocation", INVOCATION)]),
     ("tarry", "SetPriority", {"InvocationId": "i-1"}, [("tarry:SetPriority", INVOCATION)]),

@@ -85,16 +85,16 @@ async def test_a_name_that_nobody_had_and_the_token_of_another_are_refused(world
 
 
 async def test_what_a_deletion_ended_is_asked_again_of_the_present_endpoint(world: World) -> None:
-    commands = world.commands.invocations
+    commands, redrives = world.commands.invocations, world.commands.redrives
     await left_behind(world, "old", "1", "2")
     for dry_run in (True, False):
         with pytest.raises(InvalidRequest, match='The endpoint "e" has been deleted: create one of that name'):
-            await commands.redrive(["1"], dry_run=dry_run)
+            await redrives.these(["1"], dry_run=dry_run)
     new = await endpoint(world, "new")
     _, state = await commands.queue("e")
     assert (state.queued, state.oldest_received_at_us) == (0, None)  # of itself it sees nothing of the old one's
-    (one,) = await commands.redrive(["1"], dry_run=False)
-    (two,) = await commands.redrive_matching(InvocationQuery(), "e", limit=10, dry_run=False)
+    (one,) = (await redrives.these(["1"])).done
+    (two,) = (await redrives.matching(InvocationQuery(), "e", limit=10)).done
     for redrive, of in ((one, "1"), (two, "2")):
         assert redrive.again is not None
         again = (await commands.describe(redrive.again)).history.record.invocation
@@ -102,4 +102,4 @@ async def test_what_a_deletion_ended_is_asked_again_of_the_present_endpoint(worl
         assert await world.ports.records.body(again.id) == b"body"
     await world.store.apply(Replace(replace(new, status=EndpointStatus.DELETING)))
     with pytest.raises(InvalidRequest, match="is being deleted"):
-        await commands._present("e")
+        await redrives._present("e")

@@ -20,7 +20,7 @@ from tarry.core.errors import (
 )
 from tarry.core.invocation import InvocationState
 from tarry.core.names import S3Location
-from tarry.core.retry import RetryPolicy
+from tarry.core.retry_policy import RetryPolicy
 from tarry.delivery import pipeline
 from tarry.delivery.work import Work
 from tarry.delivery.worker import Attempted, Worker

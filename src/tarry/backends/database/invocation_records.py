@@ -129,6 +129,8 @@ def _newest(query: InvocationQuery, before: int | None) -> Select[Any]:
     statement = RECORD.order_by(invocation.c.seq.desc()).limit(EXAMINED_MAX)
     if query.endpoint_id is not None:
         statement = statement.where(invocation.c.endpoint_id == query.endpoint_id)
+    if query.inference_id is not None:
+        statement = statement.where(invocation.c.inference_id == query.inference_id)
     if query.states:
         statement = statement.where(invocation.c.state.in_([literal_state(state) for state in sorted(query.states)]))
     if query.received_after_us is not None:

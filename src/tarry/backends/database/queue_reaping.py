@@ -23,7 +23,7 @@ from tarry.backends.database.schema import attempt, decision, endpoint, invocati
 from tarry.core.endpoint import EndpointStatus
 from tarry.core.history import AttemptEnd
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, InvocationState
-from tarry.core.retry import BACKOFF_S_MAX
+from tarry.core.retry_policy import BACKOFF_S_MAX
 from tarry.ports import Claim, Overdue, Reaped
 
 _ended = invocation.c.lease_expires_at_us <= bindparam("now_us")

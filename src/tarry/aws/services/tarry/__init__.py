@@ -1,6 +1,6 @@
 """Tarry's own service: what it offers beyond AWS, described and signed like an AWS service.
 
-* ``invocations``, ``queues``: request → command → answer
+* ``invocations``, ``redrives``, ``queues``: request → command → answer
 * ``describe``: invocations in the form of the extension API
 * ``keys``: access keys
 """

@@ -5,11 +5,12 @@ from typing import Any
 
 from tarry.aws.call import Call, Operation, Params
 from tarry.aws.services.values import given, moment
+from tarry.control.endpoints import EndpointCommands
 from tarry.control.invocations import InvocationCommands
-from tarry.core.retry import RetryPolicy
+from tarry.core.retry_policy import RetryPolicy
 
 
-def queue_operations(invocations: InvocationCommands) -> dict[str, Operation]:
+def queue_operations(invocations: InvocationCommands, endpoints: EndpointCommands) -> dict[str, Operation]:
     """The operations on queues, by name."""
 
     async def describe(call: Call, params: Params) -> Mapping[str, Any]:
@@ -29,11 +30,11 @@ def queue_operations(invocations: InvocationCommands) -> dict[str, Operation]:
         return {"Count": await invocations.purge(params["EndpointName"])}
 
     async def put_policy(call: Call, params: Params) -> Mapping[str, Any]:
-        await invocations.set_retry_policy(params["EndpointName"], _read(params))
+        await endpoints.set_retry_policy(params["EndpointName"], _read(params))
         return {}
 
     async def delete_policy(call: Call, params: Params) -> Mapping[str, Any]:
-        await invocations.set_retry_policy(params["EndpointName"], None)
+        await endpoints.set_retry_policy(params["EndpointName"], None)
         return {}
 
     return {
