@@ -16,7 +16,7 @@ from tarry.core.history import UndecidedAttempt
 from tarry.core.invocation import Invocation, InvocationState, Outcome
 from tarry.core.names import S3Location
 from tarry.core.notifications import result_notification
-from tarry.delivery.work import Work
+from tarry.delivery.work import Work, one_chunk
 from tarry.ports import Claim, Clock, Decision, InvocationQueue, InvocationRecords, Metrics, ObjectStore, Staged
 
 log = structlog.get_logger(__name__)
@@ -88,7 +88,7 @@ class Settlement:
         )
         body = failure_reasons.failure_document(claim.invocation, failure)
         try:
-            staged = await self.stage_answer(claim.invocation, "application/json", _one(body), failed=True)
+            staged = await self.stage_answer(claim.invocation, "application/json", one_chunk(body), failed=True)
         except StorageFull:
             raise
         except DependencyError:
@@ -163,7 +163,3 @@ def _response_for_notification(invocation: Invocation, staged: Staged, state: In
     completed = state is InvocationState.COMPLETED
     wanted = invocation.include_response_on_success if completed else invocation.include_response_on_error
     return staged.inline if wanted else None
-
-
-async def _one(body: bytes) -> AsyncIterator[bytes]:
-    yield body

@@ -59,3 +59,8 @@ class Work:
             answered_at_us=self.answered_at_us,
             uploaded_at_us=self.uploaded_at_us,
         )
+
+
+async def one_chunk(body: bytes) -> AsyncIterator[bytes]:
+    """Bytes in the form of a stream."""
+    yield body

@@ -38,7 +38,7 @@ from tarry.core.names import S3Location
 from tarry.delivery.giving_back import LEAVING_TRIES_MAX, give_back
 from tarry.delivery.pipeline import Pipeline
 from tarry.delivery.settlement import Settlement
-from tarry.delivery.work import Work
+from tarry.delivery.work import Work, one_chunk
 from tarry.ports import (
     LOST,
     RETURNED,
@@ -233,7 +233,7 @@ class Worker:
     async def _request(self, claim: Claim) -> AsyncIterator[ModelRequest]:
         invocation = claim.invocation
         if claim.body is not None:
-            yield ModelRequest(headers=_headers(invocation, None), size=len(claim.body), chunks=_one(claim.body))
+            yield ModelRequest(headers=_headers(invocation, None), size=len(claim.body), chunks=one_chunk(claim.body))
             return
         async with self._objects.open(S3Location.parse(invocation.input_location or "")) as source:
             # AWS: ContentType left out means the input object's own; the SDK's AsyncPredictor depends on it.
@@ -258,7 +258,3 @@ def _headers(invocation: Invocation, object_content_type: str | None) -> Mapping
         "X-Amzn-SageMaker-Inference-Id": invocation.inference_id,
     }
     return {name: value for name, value in headers.items() if value is not None}
-
-
-async def _one(body: bytes) -> AsyncIterator[bytes]:
-    yield body
