@@ -106,10 +106,21 @@ def test_the_answer_is_all_that_a_pipe_gets(server: ServerProcess, endpoint: str
     done = piped(
         server, "invoke", endpoint, input_file, "--wait", "--inference-id", "by hand", "--priority", "2", "--timeout", "7"
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"1,2,3", b"")
     described = told(server, "invocations", "show", "by hand")
+    assert (done.returncode, done.stdout) == (0, b"1,2,3")
+    assert done.stderr.decode() == f"invocation {described['InvocationId']}\n"
     assert (described["ContentType"], described["Priority"], described["TimeoutSeconds"]) == ("text/csv", 2, 7)
     assert "InputLocation" not in described
+
+
+def test_the_same_request_again_is_told_to_be_the_first(server: ServerProcess, endpoint: str, input_file: Path) -> None:
+    asked = ("invoke", endpoint, input_file, "--inference-id", "once", "--idempotency-seconds", "600")
+    first = told(server, *asked)
+    assert "Repeated" not in first
+    assert told(server, *asked) == {**first, "Repeated": True}
+    assert tarry(server, *asked).out.splitlines()[-1] == "repeated\tyes"
+    waited = tarry(server, *asked, "--wait")
+    assert (waited.out, waited.err) == ("1,2,3", f"invocation {first['InvocationId']}, as before\n")
 
 
 def test_a_failure_tells_its_reason_and_what_the_container_said(server: ServerProcess, endpoint: str, tmp_path: Path) -> None:
@@ -118,6 +129,8 @@ def test_a_failure_tells_its_reason_and_what_the_container_said(server: ServerPr
     done = tarry(server, "invoke", endpoint, file, "--output", tmp_path / "answer")
     assert (done.code, done.out) == (3, "")
     said = done.err
+    first, _, said = said.partition("\n")
+    assert first.startswith("invocation ")
     assert said.startswith("Failed after")
     assert "server error (500) from model" in said
     assert "out of  [2Jmemory" in said
@@ -332,7 +345,8 @@ def test_the_retry_policy_of_an_endpoint(server: ServerProcess, endpoint: str) -
         (["invocations", "list", "--endpoint", "none"], 1, "`tarry endpoints` lists"),
         (["invocations", "list", "--since", "yesterday"], 1, "15m, 2h, 3d"),
         (["invocations", "redrive"], 1, "--endpoint"),
-        (["invocations", "redrive", "x", "--state", "queued"], 1, "`tarry invocations list`"),
+        (["invocations", "redrive", "x", "--state", "stopped"], 1, "`tarry invocations list`"),
+        (["invocations", "redrive", "--endpoint", "cli", "--state", "queued"], 2, "'Failed', 'Expired', 'Stopped'"),
         (["queue", "show", "none"], 1, "`tarry endpoints` lists"),
         (["queue", "purge", "none"], 1, "`tarry endpoints` lists"),
     ],

@@ -122,7 +122,7 @@ class Server:
     async def invoke(self, request: InvokeRequest) -> str:
         """InvokeEndpointAsync; the invocation's id. Errors: those of Intake, ServerGone."""
         self._require_door()
-        return (await self._within(self.delivery, self._intake.invoke(request))).id
+        return (await self._within(self.delivery, self._intake.invoke(request))).invocation.id
 
     async def ask(self, command: Callable[[Commands], Coroutine[Any, Any, T]]) -> T:
         """A command. Errors: the command's, ServerGone."""

@@ -69,7 +69,10 @@ def pages(target: Target, operation: str, *, service: str = "tarry", **params: A
 
 
 def invoke(target: Target, headers: Mapping[str, str], **params: Any) -> dict[str, Any]:
-    """InvokeEndpointAsync with headers of ours; the answer has the InvocationId too. Errors: as ``call``."""
+    """InvokeEndpointAsync with headers of ours; the answer has the InvocationId too, and Repeated where it is an earlier one.
+
+    Errors: as ``call``.
+    """
     events = _client(target, "sagemaker-runtime").meta.events
     add = partial(_add_headers, headers)  # botocore's description has no members for them
     events.register("before-call", add)
@@ -78,7 +81,8 @@ def invoke(target: Target, headers: Mapping[str, str], **params: Any) -> dict[st
     finally:
         events.unregister("before-call", add)
     told = answer.pop("ResponseMetadata")["HTTPHeaders"]
-    return {"InvocationId": told["x-tarry-invocation-id"], **answer}
+    repeated = {"Repeated": True} if "x-tarry-repeated" in told else {}
+    return {"InvocationId": told["x-tarry-invocation-id"], **answer, **repeated}
 
 
 def read_object(target: Target, location: str) -> tuple[int, Iterator[bytes]]:

@@ -17,6 +17,7 @@ from tarry.cli.shared import (
     Server,
     hint,
     messages,
+    print_entries,
     print_json,
     print_properties,
     print_table,
@@ -30,6 +31,14 @@ app = typer.Typer(help="What became of requests, and what can be done about them
 
 PAGE_MAX = 1000
 _TRY_BY_NAME = {"ResourceNotFoundException", "ValidationException"}
+
+
+class Redrivable(StrEnum):
+    """States of what can be asked again."""
+
+    FAILED = "Failed"
+    EXPIRED = "Expired"
+    STOPPED = "Stopped"
 
 
 class State(StrEnum):
@@ -50,6 +59,9 @@ Names = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of invoca
 Endpoint = Annotated[str | None, typer.Option("--endpoint", help="Only those of this endpoint.")]
 States = Annotated[
     list[State] | None, typer.Option("--state", help="Only those in this state; may be repeated.", case_sensitive=False)
+]
+RedrivableStates = Annotated[
+    list[Redrivable] | None, typer.Option("--state", help="Only those in this state; may be repeated.", case_sensitive=False)
 ]
 Since = Annotated[str | None, typer.Option("--since", help="Received since: 15m, 2h, 3d ago, or a time (UTC).", metavar="TIME")]
 Until = Annotated[str | None, typer.Option("--until", help="Received before: as --since.", metavar="TIME")]
@@ -81,7 +93,7 @@ def list_invocations(  # noqa: PLR0913, PLR0917 - one parameter a flag
     if as_json:
         print_json(found[:limit])
     else:
-        print_table(rendering.INVOCATION_COLUMNS, (rendering.invocation_row(each) for each in found[:limit]))
+        _print_invocations(found[:limit])
     if not found:
         hint("There is none.")
     if len(found) > limit:
@@ -99,10 +111,10 @@ def show(id: Name, data_dir: DataDir, as_json: AsJson = False) -> None:
     invocation = answer["Invocation"]
     print_properties(rendering.invocation_properties(invocation))
     print_table(rendering.TIMELINE_COLUMNS, rendering.timeline_rows(invocation), "timeline")
-    print_table(rendering.ATTEMPT_COLUMNS, rendering.attempt_rows(invocation), "attempts")
-    others = answer.get("SameInferenceId", ())[1:]
-    if others:
-        print_table(rendering.INVOCATION_COLUMNS, (rendering.invocation_row(each) for each in others), "same inference id")
+    attempts = rendering.attempt_entries(invocation, datetime.now(UTC))
+    print_entries(rendering.ATTEMPT_COLUMNS, attempts, flexible=-1, title="attempts")
+    if others := answer.get("SameInferenceId", ())[1:]:
+        _print_invocations(others, "same inference id")
 
 
 @app.command()
@@ -150,7 +162,7 @@ def redrive(  # noqa: PLR0913, PLR0917 - one parameter a flag
     data_dir: DataDir,
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="These; or all that match --endpoint.")] = None,
     endpoint: Endpoint = None,
-    state: States = None,
+    state: RedrivableStates = None,
     since: Since = None,
     until: Until = None,
     reason: Reason = None,
@@ -182,8 +194,14 @@ def redrive(  # noqa: PLR0913, PLR0917 - one parameter a flag
         raise typer.Exit(1)
 
 
+def _print_invocations(summaries: Iterable[rendering.Document], title: str | None = None) -> None:
+    now = datetime.now(UTC)
+    entries = (rendering.invocation_entry(each, now) for each in summaries)
+    print_entries(rendering.INVOCATION_COLUMNS, entries, flexible=-1, title=title)
+
+
 def _filters(  # the options that list and redrive share
-    endpoint: str | None, state: Iterable[State] | None, since: str | None, until: str | None, reason: str | None
+    endpoint: str | None, state: Iterable[StrEnum] | None, since: str | None, until: str | None, reason: str | None
 ) -> dict[str, Any]:
     now = datetime.now(UTC)
     members = {

@@ -34,6 +34,9 @@ def invoke_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     accept: Annotated[str | None, typer.Option(help="Content type that the answer should have.")] = None,
     priority: Annotated[int | None, typer.Option(help="-9 to 9; each step is a head start of ten minutes.")] = None,
     inference_id: Annotated[str | None, typer.Option(help="Your name for the request; it may repeat.")] = None,
+    idempotency_seconds: Annotated[
+        int | None, typer.Option(help="With --inference-id: the same input again within so many seconds is the same request.")
+    ] = None,
     timeout: Annotated[int | None, typer.Option(help="Seconds that the model may take. [default: 900]")] = None,
     ttl: Annotated[int | None, typer.Option(help="Seconds that it may wait in the queue. [default: 21600]")] = None,
     bucket: Annotated[str | None, typer.Option(help="Where the input is put. [default: sagemaker-REGION-ACCOUNT]")] = None,
@@ -56,9 +59,11 @@ def invoke_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     params = {name: value for name, value in named.items() if value is not None}
     with _seekable(file) as body:
         params |= _input_of(server, body, Path(file.name).name, bucket)
-    headers = {} if priority is None else {"X-Tarry-Priority": str(priority)}
+    ours = {"X-Tarry-Priority": priority, "X-Tarry-Idempotency-Seconds": idempotency_seconds}
+    headers = {name: str(value) for name, value in ours.items() if value is not None}
     accepted = _invoke(server, headers, {"EndpointName": endpoint, **params})
     if wait or output is not None:
+        messages.print(f"invocation {accepted['InvocationId']}{', as before' if 'Repeated' in accepted else ''}")
         raise finish(server.target, follow(server, accepted["InvocationId"]), output, as_json=as_json)
     _show(accepted, server, as_json=as_json)
 
@@ -119,6 +124,7 @@ def _show(accepted: dict[str, Any], server: Server, *, as_json: bool) -> None:
         print_json(accepted)
         return
     names = {"invocation": "InvocationId", "output": "OutputLocation", "failure": "FailureLocation"}
-    print_properties((name, accepted[member]) for name, member in names.items())
+    rows = [(name, accepted[member]) for name, member in names.items()]
+    print_properties([*rows, ("repeated", "yes")] if "Repeated" in accepted else rows)
     watch = server.command(f"invocations watch {accepted['InvocationId']}")
     hint(f"What becomes of it: {watch}")

@@ -79,6 +79,17 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter a flag
 @app.command()
 def env(data_dir: DataDir) -> None:
     """Print shell lines that point boto3, the AWS CLI and the SageMaker SDK at the server: eval "$(tarry env --data-dir DIR)"."""
+    try:
+        exports = _exports(data_dir)
+    except TarryError:
+        typer.echo("false")  # eval fails, too: a script must not go on, and talk to AWS itself
+        raise
+    for name, value in exports.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+    typer.echo("unset AWS_SESSION_TOKEN AWS_PROFILE")
+
+
+def _exports(data_dir: Path) -> dict[str, str]:
     directory = DataDirectory(data_dir)
     server = _running_server(directory)
     access_key_id, secret = directory.read_credentials()
@@ -99,9 +110,7 @@ def env(data_dir: DataDir) -> None:
         exports["no_proxy"] = _joined(",", NO_PROXY, "no_proxy")
     if server.tls_cert:
         exports["AWS_CA_BUNDLE"] = server.tls_cert
-    for name, value in exports.items():
-        typer.echo(f"export {name}={shlex.quote(value)}")
-    typer.echo("unset AWS_SESSION_TOKEN AWS_PROFILE")
+    return exports
 
 
 def _running_server(directory: DataDirectory) -> ServerInfo:

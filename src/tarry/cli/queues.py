@@ -8,7 +8,7 @@ import typer
 
 from tarry.aws.client import Refusal, call, pages
 from tarry.cli import rendering
-from tarry.cli.shared import AsJson, DataDir, Server, hint, print_json, print_properties, print_table, working
+from tarry.cli.shared import AsJson, DataDir, Server, hint, print_entries, print_json, print_properties, working
 from tarry.core.errors import InvalidRequest
 
 app = typer.Typer(help="What waits for an endpoint.", no_args_is_help=True)
@@ -31,7 +31,7 @@ def endpoints(data_dir: DataDir, as_json: AsJson = False) -> None:
         print_json(described)
         return
     now = datetime.now(UTC)
-    print_table(rendering.ENDPOINT_COLUMNS, (rendering.endpoint_row(each, now) for each in described))
+    print_entries(rendering.ENDPOINT_COLUMNS, (rendering.endpoint_entry(each, now) for each in described), flexible=0)
     if not described:
         hint("There is none.")
 

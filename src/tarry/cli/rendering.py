@@ -1,6 +1,7 @@
 """Documents of the API in words: what people see of an invocation, an endpoint, a queue. Pure; times are UTC."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,15 +26,30 @@ _STYLES = {
 }
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
-INVOCATION_COLUMNS = ("invocation", "endpoint", "state", "received (UTC)", "took", "attempts", "inference id", "reason")
+INVOCATION_COLUMNS = ("invocation", "state", "received", "took", "endpoint")
 TIMELINE_COLUMNS = ("step", "time (UTC)", "since the step before")
-ATTEMPT_COLUMNS = ("number", "result", "status", "started (UTC)", "took", "instance", "reason")
-ENDPOINT_COLUMNS = ("endpoint", "status", "instances", "queued", "delayed", "running", "oldest", "reason")
+ATTEMPT_COLUMNS = ("number", "result", "status", "started", "took", "instance")
+ENDPOINT_COLUMNS = ("endpoint", "status", "instances", "queued", "delayed", "running", "oldest")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One of a list: for scripts the whole row; for people what fits into a line, and a note below it."""
+
+    row: tuple[Cell, ...]
+    shown: tuple[Cell, ...]
+    note: str = ""
 
 
 def moment(time: datetime | None) -> str:
     """A time to the second; nothing for none."""
     return "" if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def short_moment(time: datetime, now: datetime) -> str:
+    """A time of today to the second, any other to the minute."""
+    time, now = time.astimezone(UTC), now.astimezone(UTC)
+    return f"{time:%H:%M:%S}" if time.date() == now.date() else f"{time:%m-%d %H:%M}"
 
 
 def span(seconds: float) -> str:
@@ -79,18 +95,17 @@ def progress(invocation: Document, now: datetime) -> str:
     return ", ".join(parts)
 
 
-def invocation_row(summary: Document) -> tuple[Cell, ...]:
-    """One of a list of invocations, as in INVOCATION_COLUMNS."""
-    inference_id = summary["InferenceId"]
-    return (
-        summary["InvocationId"],
-        summary["EndpointName"],
-        coloured(summary["State"]),
-        moment(summary["ReceivedTime"]),
-        between(summary["ReceivedTime"], summary.get("EndTime")),
-        str(summary.get("AttemptCount", 0)),
-        "" if inference_id == summary["InvocationId"] else inference_id,
-        summary.get("Reason", ""),
+def invocation_entry(summary: Document, now: datetime) -> Entry:
+    """One of a list of invocations, shown as in INVOCATION_COLUMNS."""
+    inference_id = "" if summary["InferenceId"] == summary["InvocationId"] else summary["InferenceId"]
+    invocation, endpoint, state = summary["InvocationId"], summary["EndpointName"], coloured(summary["State"])
+    received, attempts, reason = summary["ReceivedTime"], summary.get("AttemptCount", 0), summary.get("Reason", "")
+    took = between(received, summary.get("EndTime"))
+    notes = (inference_id, f"{attempts} attempts" if attempts > 1 else "", reason)
+    return Entry(
+        row=(invocation, endpoint, state, moment(received), took, str(attempts), inference_id, reason),
+        shown=(invocation, state, short_moment(received, now), took, endpoint),
+        note=", ".join(note for note in notes if note),
     )
 
 
@@ -117,8 +132,7 @@ def invocation_properties(invocation: Document) -> Iterator[tuple[str, Cell]]:
         "instance": invocation.get("InstanceId"),
         "content type": invocation.get("ContentType"),
         "input": invocation.get("InputLocation", "came with the request"),
-        "output": invocation["OutputLocation"],
-        "failure": invocation["FailureLocation"],
+        **_objects(invocation),
         "redrive of": invocation.get("RedriveOf"),
         "redriven as": invocation.get("RedrivenAs"),
         "notification": invocation.get("NotificationTopicArn"),
@@ -137,26 +151,25 @@ def timeline_rows(invocation: Document) -> Iterator[tuple[Cell, ...]]:
         yield entry["Step"], f"{time:%Y-%m-%d %H:%M:%S.%f}"[:-3], "" if since_ms is None else span(since_ms / 1000)
 
 
-def attempt_rows(invocation: Document) -> Iterator[tuple[Cell, ...]]:
-    """The attempts of an invocation, as in ATTEMPT_COLUMNS."""
+def attempt_entries(invocation: Document, now: datetime) -> Iterator[Entry]:
+    """The attempts of an invocation, shown as in ATTEMPT_COLUMNS."""
     for attempt in invocation.get("Attempts", ()):
-        yield (
-            str(attempt["Number"]),
-            attempt["Result"],
-            str(attempt.get("ContainerStatus", "")),
-            moment(attempt["StartTime"]),
-            between(attempt["StartTime"], attempt.get("EndTime")),
-            attempt["InstanceId"],
-            attempt.get("Reason", ""),
+        started, instance, reason = attempt["StartTime"], attempt["InstanceId"], attempt.get("Reason", "")
+        told = (str(attempt["Number"]), attempt["Result"], str(attempt.get("ContainerStatus", "")))
+        took = between(started, attempt.get("EndTime"))
+        yield Entry(
+            row=(*told, moment(started), took, instance, reason),
+            shown=(*told, short_moment(started, now), took, instance),
+            note=reason,
         )
 
 
-def endpoint_row(endpoint: Document, now: datetime) -> tuple[Cell, ...]:
-    """A description of an endpoint with that of its queue in ``Queue``, as in ENDPOINT_COLUMNS."""
+def endpoint_entry(endpoint: Document, now: datetime) -> Entry:
+    """A description of an endpoint with that of its queue in ``Queue``, shown as in ENDPOINT_COLUMNS."""
     queue, variants = endpoint["Queue"], endpoint.get("ProductionVariants", ())
     current = sum(variant.get("CurrentInstanceCount", 0) for variant in variants)
     desired = sum(variant.get("DesiredInstanceCount", 0) for variant in variants)
-    return (
+    shown = (
         endpoint["EndpointName"],
         coloured(endpoint["EndpointStatus"]),
         f"{current}/{desired}",
@@ -164,8 +177,9 @@ def endpoint_row(endpoint: Document, now: datetime) -> tuple[Cell, ...]:
         str(queue["DelayedCount"]),
         str(queue["RunningCount"]),
         between(queue.get("OldestReceivedTime"), now),
-        endpoint.get("FailureReason") or _status_message(endpoint),
     )
+    reason = endpoint.get("FailureReason") or _status_message(endpoint)
+    return Entry(row=(*shown, reason), shown=shown, note=reason)
 
 
 def queue_properties(queue: Document, now: datetime) -> Iterator[tuple[str, Cell]]:
@@ -193,6 +207,16 @@ def _place(invocation: Document) -> str:
     if "QueuePosition" not in invocation:
         return ""
     return f"{invocation['QueuePosition']}{' or later' if invocation.get('QueuePositionIsAtLeast') else ''}"
+
+
+def _objects(invocation: Document) -> dict[str, str]:
+    """The object that there is; before the end, both that there may be."""
+    output, failure = invocation["OutputLocation"], invocation["FailureLocation"]
+    if invocation["State"] == "Completed":
+        return {"output": output}
+    if invocation["State"] in ENDED:
+        return {"failure": failure}
+    return {"output will be": output, "failure would be": failure}
 
 
 def _status_message(endpoint: Document) -> str:

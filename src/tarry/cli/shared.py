@@ -23,14 +23,29 @@ from rich.text import Text
 
 from tarry.aws.client import Refusal, Target
 from tarry.bootstrap.directory import DataDirectory
+from tarry.cli.rendering import Cell, Entry
 from tarry.core.errors import InvalidRequest
 from tarry.settings import DATA_DIR_VARIABLE
 
+
+def _no_directory() -> Path:
+    raise typer.BadParameter(
+        'missing. Name the running server\'s directory, or tell your shell: eval "$(tarry env --data-dir DIR)"'
+    )
+
+
 DataDir = Annotated[
-    Path, typer.Option("--data-dir", envvar=DATA_DIR_VARIABLE, help="Data directory of the running server.", file_okay=False)
+    Path,
+    typer.Option(
+        "--data-dir",
+        envvar=DATA_DIR_VARIABLE,
+        help="Data directory of the running server.",
+        file_okay=False,
+        show_default=False,
+        default_factory=_no_directory,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Cell = str | Text
 
 messages = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 """Standard error, for people."""
@@ -94,19 +109,53 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], title: s
     for number, name in enumerate(columns):
         table.add_column(name, no_wrap=number == 0, overflow="fold")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(one_line(cell)) for cell in row))
+        table.add_row(*(_text(cell) for cell in row))
     Console().print(table)
 
 
+def print_entries(columns: Sequence[str], entries: Iterable[Entry], *, flexible: int, title: str | None = None) -> None:
+    """A list. On a terminal an entry is one line, its note another: what does not fit is cut, the ``flexible`` column first.
+
+    Else as ``print_table``, without the columns' names.
+    """
+    entries = list(entries)
+    if not sys.stdout.isatty():
+        print_table((), (entry.row for entry in entries), title)
+        return
+    console = Console()
+    lines = [[Text(name, style="bold") for name in columns], *([_text(cell) for cell in entry.shown] for entry in entries)]
+    widths = [max(line[number].cell_len for line in lines) for number in range(len(columns))]
+    spare = console.width - sum(widths) - 2 * (len(widths) - 1)
+    widths[flexible] = max(widths[flexible] + min(spare, 0), len(columns[flexible]))
+    if title is not None:
+        console.print(Text(f"\n{title}"))
+    for line, note in zip(lines, ["", *(entry.note for entry in entries)], strict=True):
+        for cell, width in zip(line, widths, strict=True):
+            cell.truncate(width, overflow="ellipsis", pad=True)
+        _print_line(console, Text("  ").join(line))
+        if note:
+            _print_line(console, Text(f"  {one_line(note)}", style="dim"))
+
+
+def _print_line(console: Console, line: Text) -> None:
+    line.rstrip()
+    line.truncate(console.width, overflow="ellipsis")
+    console.print(line, no_wrap=True)
+
+
 def print_properties(pairs: Iterable[tuple[str, Cell]]) -> None:
-    """Names and values, one pair a line."""
+    """Names and values, one pair a line. Nothing is cut: the terminal breaks long lines, and what is copied is whole."""
     if not sys.stdout.isatty():
         print_table((), pairs)
         return
-    grid = Table.grid(padding=(0, 2))
+    console, pairs = Console(), list(pairs)
+    width = max((len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
-        grid.add_row(Text(name, style="bold"), value if isinstance(value, Text) else Text(one_line(value)))
-    Console().print(grid)
+        console.print(Text.assemble((name.ljust(width), "bold"), "  ", _text(value)), soft_wrap=True)
+
+
+def _text(cell: Cell) -> Text:
+    return cell.copy() if isinstance(cell, Text) else Text(one_line(cell))
 
 
 def one_line(text: str) -> str:

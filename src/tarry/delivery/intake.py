@@ -3,6 +3,8 @@
 When ``invoke`` returns, the invocation is on disk with everything that it will ever need; only then may 202 be answered.
 """
 
+from dataclasses import dataclass
+
 from tarry.core.errors import InvalidRequest
 from tarry.core.invocation import Invocation, InvokeRequest, admit
 from tarry.core.names import S3Location
@@ -10,6 +12,14 @@ from tarry.delivery.directory import EndpointDirectory
 from tarry.ports import Clock, Ids, InvocationQueue
 
 INLINE_BODY_BYTES_MAX = 128_000  # AWS: InvokeEndpointAsync API reference, Body
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What was accepted: a new invocation, or the earlier one that the request repeats."""
+
+    invocation: Invocation
+    repeated: bool
 
 
 class Intake:
@@ -21,7 +31,7 @@ class Intake:
         self._clock = clock
         self._ids = ids
 
-    async def invoke(self, request: InvokeRequest) -> Invocation:
+    async def invoke(self, request: InvokeRequest) -> Accepted:
         """Accept one invocation; durable when this returns. The input object's existence is not checked, as on AWS.
 
         A request that repeats an earlier one (``same_within_s``) gets that one.
@@ -34,7 +44,8 @@ class Intake:
         wanted = admit(request, view, invocation_id=self._ids.uuid(), now_us=now_us)
         within_s = request.same_within_s
         since_us = None if within_s is None else now_us - within_s * 1_000_000
-        return await self._queue.put(wanted, request.body, same_since_us=since_us)
+        accepted = await self._queue.put(wanted, request.body, same_since_us=since_us)
+        return Accepted(accepted, repeated=accepted.id != wanted.id)
 
 
 def _check_input(request: InvokeRequest) -> None:

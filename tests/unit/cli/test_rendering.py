@@ -85,24 +85,35 @@ def test_progress_is_one_line(members: dict[str, Any], words: str) -> None:
     assert rendering.progress(members, NOW) == words
 
 
-def test_a_row_of_the_list() -> None:
-    assert texts(rendering.invocation_row(SUMMARY)) == [
-        "id-1",
-        "e",
-        "Failed",
-        "2026-11-01 10:00:00",
-        "1 min 15 s",
-        "2",
-        "mine",
-        "too bad",
-    ]
-    assert len(rendering.INVOCATION_COLUMNS) == 8
+def test_of_a_list_scripts_get_all_and_people_what_fits() -> None:
+    entry = rendering.invocation_entry(SUMMARY, after(60))
+    assert texts(entry.row) == ["id-1", "e", "Failed", "2026-11-01 10:00:00", "1 min 15 s", "2", "mine", "too bad"]
+    assert texts(entry.shown) == ["id-1", "Failed", "10:00:00", "1 min 15 s", "e"]
+    assert entry.note == "mine, 2 attempts, too bad"
+    assert len(entry.shown) == len(rendering.INVOCATION_COLUMNS)
+    assert texts(rendering.invocation_entry(SUMMARY, after(86_400)).shown)[2] == "11-01 10:00"
 
 
 def test_an_inference_id_that_nobody_gave_is_left_out_and_what_runs_has_taken_no_time() -> None:
-    running = {**SUMMARY, "InferenceId": "id-1", "State": "Running"}
+    running = {**SUMMARY, "InferenceId": "id-1", "State": "Running", "AttemptCount": 1}
     del running["EndTime"], running["Reason"]
-    assert texts(rendering.invocation_row(running))[4:] == ["", "2", "", ""]
+    entry = rendering.invocation_entry(running, NOW)
+    assert (texts(entry.row)[4:], entry.note) == (["", "1", "", ""], "")
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("Completed", {"output": "s3://b/o"}),
+        ("Failed", {"failure": "s3://b/f"}),
+        ("Stopped", {"failure": "s3://b/f"}),
+        ("Stopping", {"output will be": "s3://b/o", "failure would be": "s3://b/f"}),
+        ("Running", {"output will be": "s3://b/o", "failure would be": "s3://b/f"}),
+    ],
+)
+def test_only_the_object_that_there_is_is_told_of_as_such(state: str, told: dict[str, str]) -> None:
+    known = dict(rendering.invocation_properties({**SUMMARY, "State": state}))
+    assert {name: value for name, value in known.items() if name.startswith(("output", "failure"))} == told
 
 
 def test_properties_are_those_that_are_known() -> None:
@@ -129,7 +140,9 @@ def test_the_timeline_and_the_attempts() -> None:
         ("Received", "2026-11-01 10:00:00.250", ""),
         ("Claimed", "2026-11-01 10:00:00.500", "250 ms"),
     ]
-    assert list(rendering.attempt_rows(document)) == [("1", "Lost", "", "2026-11-01 10:00:00", "2.0 s", "i", "gone")]
+    (entry,) = rendering.attempt_entries(document, NOW)
+    assert entry.row == ("1", "Lost", "", "2026-11-01 10:00:00", "2.0 s", "i", "gone")
+    assert (entry.shown, entry.note) == (("1", "Lost", "", "10:00:00", "2.0 s", "i"), "gone")
 
 
 def test_an_endpoint_tells_its_reason_or_what_it_waits_for() -> None:
@@ -141,12 +154,12 @@ def test_an_endpoint_tells_its_reason_or_what_it_waits_for() -> None:
         "ProductionVariants": variants,
         "Queue": queue,
     }
-    assert texts(rendering.endpoint_row(endpoint, NOW)) == ["e", "InService", "2/3", "5", "1", "2", "30.0 s", ""]
+    assert texts(rendering.endpoint_entry(endpoint, NOW).row) == ["e", "InService", "2/3", "5", "1", "2", "30.0 s", ""]
     waiting = {"PendingDeploymentSummary": {"ProductionVariants": [{"VariantStatus": [{"StatusMessage": "no room"}]}]}}
-    assert texts(rendering.endpoint_row({**endpoint, **waiting}, NOW))[-1] == "no room"
-    assert texts(rendering.endpoint_row({**endpoint, **waiting, "FailureReason": "broken"}, NOW))[-1] == "broken"
+    assert rendering.endpoint_entry({**endpoint, **waiting}, NOW).note == "no room"
+    assert rendering.endpoint_entry({**endpoint, **waiting, "FailureReason": "broken"}, NOW).note == "broken"
     new = {"EndpointName": "e", "EndpointStatus": "Creating", "Queue": {"QueuedCount": 0, "DelayedCount": 0, "RunningCount": 0}}
-    assert texts(rendering.endpoint_row(new, NOW))[2] == "0/0"
+    assert texts(rendering.endpoint_entry(new, NOW).shown)[2] == "0/0"
 
 
 def test_a_retry_policy_is_a_sentence() -> None:

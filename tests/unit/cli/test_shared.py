@@ -11,7 +11,8 @@ from rich.text import Text
 
 from tarry.aws.client import Refusal, Target
 from tarry.bootstrap.directory import DataDirectory
-from tarry.cli.shared import Server, print_json, print_properties, print_table
+from tarry.cli.rendering import Entry
+from tarry.cli.shared import Server, print_entries, print_json, print_properties, print_table
 from tarry.core.errors import InvalidRequest
 
 ROWS = [("a", Text("Failed", style="red"), "two\nlines\tand \x1b[2J")]
@@ -43,6 +44,48 @@ def test_a_terminal_gets_a_head_and_colours_and_no_escapes_of_others(terminal: T
     assert "three" in said
     assert "\x1b[31mFailed" in said
     assert "\x1b[2J" not in said
+
+
+ENTRIES = [
+    Entry(row=("0" * 36, "2026-11-01", "all"), shown=("0" * 36, Text("Completed", style="green"), "02:34:35", "demo"), note=""),
+    Entry(row=("1", "2", "3"), shown=("1" * 36, "Failed", "02:34:35", "e" * 63), note=f"because {'of it ' * 20}\x1b[2J"),
+]
+COLUMNS = ("invocation", "state", "received", "endpoint")
+
+
+def test_a_list_has_one_line_for_each_and_one_for_its_note(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with contextlib.redirect_stdout(terminal):
+        print_entries(COLUMNS, ENTRIES, flexible=-1)
+    head, first, second, note = (Text.from_ansi(line).plain for line in terminal.getvalue().splitlines())
+    assert head.split() == list(COLUMNS)
+    assert first.split() == ["0" * 36, "Completed", "02:34:35", "demo"]
+    assert second == f"{'1' * 36}  Failed     02:34:35  {'e' * 20}…"
+    assert note.startswith("  because of it")
+    assert (len(note), note[-1]) == (80, "…")
+    assert "\x1b[2J" not in terminal.getvalue()
+
+
+def test_the_column_that_gives_way_keeps_its_name(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    with contextlib.redirect_stdout(terminal):
+        print_entries(("endpoint", "status"), [Entry((), ("e" * 63, "InService"))], flexible=0)
+        print_entries(("endpoint", "status"), [Entry((), ("e" * 63, "I" * 60))], flexible=0)
+    _, first, _, second = (Text.from_ansi(line).plain for line in terminal.getvalue().splitlines())
+    assert first == f"{'e' * 28}…  InService"
+    assert second == f"{'e' * 7}…  {'I' * 29}…"
+
+
+def test_a_list_in_a_pipe_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    print_entries(COLUMNS, ENTRIES, flexible=-1, title="all")
+    assert capsys.readouterr().out == f"all\t{'0' * 36}\t2026-11-01\tall\nall\t1\t2\t3\n"
+
+
+def test_what_is_long_is_not_cut_from_properties(terminal: Terminal) -> None:
+    place = f"s3://b/{'x' * 300}"
+    with contextlib.redirect_stdout(terminal):
+        print_properties([("output", place)])
+    assert place in terminal.getvalue()
 
 
 def test_properties(terminal: Terminal) -> None:

@@ -15,7 +15,7 @@ def _request(**over: object) -> InvokeRequest:
 
 async def test_accepted_means_queued_with_its_locations() -> None:
     world = await World().deploy()
-    accepted = await world.intake.invoke(_request(inference_id="mine"))
+    accepted = (await world.intake.invoke(_request(inference_id="mine"))).invocation
     assert accepted.inference_id == "mine"
     assert accepted.output_location == f"s3://b/out/{accepted.id}.out"
     assert accepted.failure_location == f"s3://b/out/{accepted.id}-error.out"
@@ -26,9 +26,17 @@ async def test_accepted_means_queued_with_its_locations() -> None:
     assert record.invocation.timeout_s == 900
 
 
+async def test_a_repeat_is_told_as_such() -> None:
+    world = await World().deploy()
+    asked = _request(inference_id="mine", same_within_s=60)
+    first, second = await world.intake.invoke(asked), await world.intake.invoke(asked)
+    assert (first.repeated, second.repeated) == (False, True)
+    assert second.invocation == first.invocation
+
+
 async def test_without_an_inference_id_ours_is_taken() -> None:
     world = await World().deploy()
-    accepted = await world.intake.invoke(_request())
+    accepted = (await world.intake.invoke(_request())).invocation
     assert accepted.inference_id == accepted.id
 
 

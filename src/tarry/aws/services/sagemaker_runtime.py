@@ -12,6 +12,8 @@ from tarry.delivery.directory import EndpointDirectory
 from tarry.delivery.intake import Intake
 
 INVOCATION_ID_HEADER = "X-Tarry-Invocation-Id"
+REPEATED_HEADER = "X-Tarry-Repeated"
+"""``true`` where an earlier request within the idempotency window was this one: nothing new was accepted."""
 PRIORITY_HEADER = "X-Tarry-Priority"
 IDEMPOTENCY_HEADER = "X-Tarry-Idempotency-Seconds"
 IDEMPOTENCY_S_MAX = 86_400
@@ -22,14 +24,16 @@ def sagemaker_runtime_service(intake: Intake, directory: EndpointDirectory) -> S
     """The runtime's operations over the intake."""
 
     async def invoke_endpoint_async(call: Call, params: Params) -> Reply:
-        accepted = await intake.invoke(_request(params, call.headers))
+        answer = await intake.invoke(_request(params, call.headers))
+        accepted = answer.invocation
         output = {
             "InferenceId": accepted.inference_id,
             "OutputLocation": accepted.output_location,
             "FailureLocation": accepted.failure_location,
         }
-        # AWS: 202 (InvokeEndpointAsync API reference). The header is ours: the one id that never repeats.
-        return Reply(output=output, status=202, headers={INVOCATION_ID_HEADER: accepted.id})
+        # AWS: 202 (InvokeEndpointAsync API reference). Ours are the headers: an id that never repeats, and whether it is new.
+        repeated = {REPEATED_HEADER: "true"} if answer.repeated else {}
+        return Reply(output=output, status=202, headers={INVOCATION_ID_HEADER: accepted.id, **repeated})
 
     async def refuse_synchronous(call: Call, params: Params) -> Mapping[str, Any]:
         name = params["EndpointName"]
