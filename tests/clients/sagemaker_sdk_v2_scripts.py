@@ -13,7 +13,6 @@ from sagemaker.deserializers import JSONDeserializer
 from sagemaker.huggingface import HuggingFaceModel
 from sagemaker.pytorch import PyTorchModel
 from sagemaker.serializers import JSONSerializer
-from sagemaker.session_settings import SessionSettings
 from sagemaker.sklearn import SKLearnModel
 
 CLASSES = {
@@ -23,8 +22,7 @@ CLASSES = {
 }
 kind = sys.argv[1]
 model_class, versions = CLASSES[kind]
-# Left to itself the SDK uploads code with encryption by KMS, which the embedded buckets refuse.
-session = sagemaker.Session(settings=SessionSettings(encrypt_repacked_artifacts=False))
+session = sagemaker.Session()
 data = session.upload_data("model.tar.gz", session.default_bucket(), "models")
 model = model_class(
     model_data=data,

@@ -258,7 +258,7 @@ def test_waiters(s3: Any) -> None:
         ("put_object_tagging", {"Key": "k", "Tagging": {"TagSet": []}}),
         ("put_bucket_versioning", {"VersioningConfiguration": {"Status": "Enabled"}}),
         ("restore_object", {"Key": "k"}),
-        ("put_object", {"Key": "k", "ServerSideEncryption": "aws:kms"}),
+        ("put_object", {"Key": "k", "ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/k"}),
         ("put_object", {"Key": "k", "Tagging": "a=b"}),
         ("put_object", {"Key": "k", "ACL": "public-read"}),
     ],

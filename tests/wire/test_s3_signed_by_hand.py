@@ -156,7 +156,7 @@ def test_subresources_are_never_taken_for_something_else(server: Server, word: s
 
 
 def test_refused_header_is_named(server: Server) -> None:
-    headers = {"x-amz-server-side-encryption": "aws:kms"}
+    headers = {"x-amz-server-side-encryption": "aws:kms:dsse"}
     answer = server.signed("PUT", "/bbb/kms", headers=headers, body=b"x")
     assert answer.status == 501
     assert b"<Header>x-amz-server-side-encryption</Header><additionalMessage>" in answer.body

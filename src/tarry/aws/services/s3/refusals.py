@@ -10,7 +10,7 @@ from tarry.aws.call import Params
 from tarry.aws.errors import AwsError
 from tarry.aws.services.s3.errors import access_denied, invalid_argument, not_implemented
 
-_NO_KMS = "Encryption with KMS keys is not available; use AES256 or leave it out."
+_NO_KMS = "Encryption with KMS keys is not available; name no key."
 _NO_CUSTOMER_KEY = "Encryption with customer keys is not available."
 _NO_GRANTS = "There is one owner and no ACLs; use private, bucket-owner-full-control, or leave it out."
 _NO_LOCK = "Object lock is not available."
@@ -51,7 +51,9 @@ _REFUSED: Mapping[str, tuple[str, str]] = {
 
 _ALLOWED: Mapping[str, tuple[str, frozenset[str], str]] = {
     "ACL": ("x-amz-acl", frozenset({"private", "bucket-owner-full-control"}), _NO_GRANTS),
-    "ServerSideEncryption": ("x-amz-server-side-encryption", frozenset({"AES256"}), _NO_KMS),
+    # OURS: aws:kms without a key means the account's own, which is here what AES256 is, and the answer says so. The SageMaker SDK
+    # asks for it whenever it uploads a model's code.
+    "ServerSideEncryption": ("x-amz-server-side-encryption", frozenset({"AES256", "aws:kms"}), _NO_KMS),
     "StorageClass": ("x-amz-storage-class", frozenset({"STANDARD"}), "The only storage class is STANDARD."),
     "ObjectOwnership": ("x-amz-object-ownership", frozenset({"BucketOwnerEnforced"}), _NO_GRANTS),
     "BucketNamespace": ("x-amz-bucket-namespace", frozenset({"global"}), "There is one namespace of buckets."),

@@ -12,7 +12,7 @@ SHAPES = [load_spec("s3").operation(name).input_shape for name in load_spec("s3"
 @pytest.mark.parametrize(
     ("params", "header"),
     [
-        ({"ServerSideEncryption": "aws:kms"}, "x-amz-server-side-encryption"),
+        ({"ServerSideEncryption": "aws:kms:dsse"}, "x-amz-server-side-encryption"),
         ({"SSEKMSKeyId": "alias/k"}, "x-amz-server-side-encryption-aws-kms-key-id"),
         ({"SSECustomerAlgorithm": "AES256"}, "x-amz-server-side-encryption-customer-algorithm"),
         ({"BucketKeyEnabled": True}, "x-amz-server-side-encryption-bucket-key-enabled"),
@@ -37,6 +37,7 @@ async def test_what_describes_what_happens_anyway(s3: S3) -> None:
     given = {"ServerSideEncryption": "AES256", "StorageClass": "STANDARD", "BucketKeyEnabled": False, "Tagging": ""}
     for acl in ("private", "bucket-owner-full-control"):
         await s3("PutObject", Key="k", body=b"x", ACL=acl, RequestPayer="requester", **given)
+    assert (await s3("PutObject", Key="kms", body=b"x", ServerSideEncryption="aws:kms"))["ServerSideEncryption"] == "AES256"
     await s3("CreateBucket", Bucket="new", ObjectOwnership="BucketOwnerEnforced", ObjectLockEnabledForBucket=False)
     assert (await s3.error("CreateBucket", Bucket="new2", ObjectOwnership="ObjectWriter")).code == "NotImplemented"
 
