@@ -11,7 +11,15 @@ from tests.support.queues import CASES, Case, cases, ids_of
 
 from tarry.core.endpoint import EndpointStatus
 from tarry.core.errors import Conflict, InvalidRequest, StopRequested
-from tarry.core.history import RETURNS_KEPT, AttemptEnd, InvocationHistory, QueueState, UndecidedAttempt
+from tarry.core.history import (
+    LEASE_RAN_OUT,
+    RETURNS_KEPT,
+    SERVER_DIED,
+    AttemptEnd,
+    InvocationHistory,
+    QueueState,
+    UndecidedAttempt,
+)
 from tarry.core.invocation import FinalAttempt, InvocationState, redriven
 from tarry.ports import (
     CHANNEL_STOPS,
@@ -250,7 +258,7 @@ async def test_every_attempt_is_remembered(case: Case) -> None:
     (last,) = await case.claim()
     found = await history(case)
     told = [(each.number, each.end, each.reason) for each in found.undecided]
-    assert told == [(1, AttemptEnd.LOST, "it died"), (2, AttemptEnd.RETURNED, None), (3, AttemptEnd.LOST, None)]
+    assert told == [(1, AttemptEnd.LOST, "it died"), (2, AttemptEnd.RETURNED, None), (3, AttemptEnd.LOST, LEASE_RAN_OUT)]
     assert found.record.claimed_at_us == make.NOW_US + 31 * SECOND_US
     final = FinalAttempt(number=4, instance_id="i", claimed_at_us=last.claimed_at_us, answered_at_us=make.NOW_US)
     decision = make.decision("1")
@@ -277,6 +285,15 @@ async def test_of_the_attempts_that_were_nobodys_fault_the_newest_are_remembered
     told = [each.reason for each in (await history(case, "2")).undecided]
     assert told == [None, *(str(n) for n in range(3, RETURNS_KEPT + 3))]
     assert len((await history(case, "1")).undecided) == 1 + RETURNS_KEPT + 3
+
+
+async def test_an_attempt_that_died_with_its_server_says_so(case: Case) -> None:
+    await case.put("1")
+    await case.claim()
+    await case.restart()
+    await case.queue.reap(10)
+    (attempt,) = (await history(case)).undecided
+    assert (attempt.end, attempt.reason) == (AttemptEnd.LOST, SERVER_DIED)
 
 
 async def test_it_is_told_when_the_topic_has_heard(case: Case) -> None:

@@ -346,7 +346,7 @@ def test_the_retry_policy_of_an_endpoint(server: ServerProcess, endpoint: str) -
         (["invocations", "list", "--since", "yesterday"], 1, "15m, 2h, 3d"),
         (["invocations", "redrive"], 1, "--endpoint"),
         (["invocations", "redrive", "x", "--state", "stopped"], 1, "`tarry invocations list`"),
-        (["invocations", "redrive", "--endpoint", "cli", "--state", "queued"], 2, "'Failed', 'Expired', 'Stopped'"),
+        (["invocations", "redrive", "--endpoint", "cli", "--state", "queued"], 2, "'failed', 'expired', 'stopped'"),
         (["queue", "show", "none"], 1, "`tarry endpoints` lists"),
         (["queue", "purge", "none"], 1, "`tarry endpoints` lists"),
     ],

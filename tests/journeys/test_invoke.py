@@ -93,8 +93,8 @@ def test_the_later_of_two_with_one_name_wins(server: ServerProcess, endpoint: st
 
 
 FAILURES = {
-    "a missing input": ({"InputLocation": f"s3://{BUCKET}/no-such-object"}, "does not exist"),
-    "a bucket that is missing": ({"InputLocation": "s3://no-such-bucket-here/x"}, "does not exist"),
+    "a missing input": ({"InputLocation": f"s3://{BUCKET}/no-such-object"}, "no-such-object does not exist"),
+    "a bucket that is missing": ({"InputLocation": "s3://no-such-bucket-here/x"}, "The bucket no-such-bucket-here of"),
     "a container error": ({"Body": wish(status=500, answer="it broke")}, "server error (500)"),
     "a client error": ({"Body": wish(status=400, answer="it broke")}, "client error (400)"),
     "a timeout": ({"Body": wish(sleep=30), "InvocationTimeoutSeconds": 1}, "within 1 seconds"),

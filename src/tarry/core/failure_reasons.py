@@ -4,11 +4,12 @@ Only the text for container errors is known from AWS; the others are ours and sa
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tarry.core.history import UndecidedAttempt
-from tarry.core.invocation import Invocation
+from tarry.core.invocation import FinalAttempt, Invocation
+from tarry.core.names import S3Location
 from tarry.core.notifications import iso_millis
 
 _SEE_LOGS = "See the SageMaker Endpoint logs in your account for more information."
@@ -23,8 +24,14 @@ def container_error(status: int, where: str | None = None) -> str:
 
 
 def input_missing(location: str) -> str:
-    """OURS: the input object (or its bucket) does not exist."""
+    """OURS: the input object does not exist; its bucket does."""
     return f"ClientError: The input object {location} does not exist. Upload it before invoking the endpoint."
+
+
+def input_bucket_missing(location: str) -> str:
+    """OURS: there is no such bucket."""
+    bucket = S3Location.parse(location).bucket
+    return f"ClientError: The bucket {bucket} of the input object {location} does not exist. Is its name right, and is it here?"
 
 
 def input_unreadable(detail: str) -> str:
@@ -92,7 +99,9 @@ class Failure:
     attempts: int
     ended_at_us: int
     undecided: Sequence[UndecidedAttempt] = ()
-    """The attempts before the last, or all of them where the last was lost too."""
+    """The attempts that decided nothing."""
+    decided: FinalAttempt | None = None
+    """The last one, where it was decided for."""
     status: int | None = None
     excerpt: bytes = b""
     """The first bytes of what the container answered."""
@@ -113,19 +122,27 @@ def failure_document(invocation: Invocation, failure: Failure) -> bytes:
     if failure.status is not None:
         document["containerStatus"] = failure.status
         document["containerBodyExcerpt"] = failure.excerpt.decode(errors="replace")
-    if failure.undecided:
-        document["attemptHistory"] = [_attempt(each) for each in failure.undecided]
+    document["attemptHistory"] = list(_attempts(failure))
     return json.dumps(document, indent=2).encode() + b"\n"
 
 
-def _attempt(attempt: UndecidedAttempt) -> dict[str, object]:
+def _attempts(failure: Failure) -> Iterator[dict[str, object]]:
+    for each in failure.undecided:
+        yield _attempt(each, each.ended_at_us, each.end.value, each.status, each.reason)
+    if failure.decided is not None:
+        yield _attempt(failure.decided, failure.ended_at_us, "Decided", failure.status, failure.reason)
+
+
+def _attempt(
+    attempt: UndecidedAttempt | FinalAttempt, ended_at_us: int, end: str, status: int | None, reason: str | None
+) -> dict[str, object]:
     told = {
         "number": attempt.number,
         "instanceId": attempt.instance_id,
         "startTime": iso_millis(attempt.claimed_at_us),
-        "endTime": iso_millis(attempt.ended_at_us),
-        "end": attempt.end.value,
-        "containerStatus": attempt.status,
-        "reason": attempt.reason,
+        "endTime": iso_millis(ended_at_us),
+        "end": end,
+        "containerStatus": status,
+        "reason": reason,
     }
     return {name: value for name, value in told.items() if value is not None}

@@ -22,6 +22,11 @@ class AttemptEnd(StrEnum):
     RETRIED = "Retried"  # the endpoint's retry policy wants another
 
 
+SERVER_DIED = "The server died while the instance worked on the request."
+"""The reason of an attempt whose lease a new server found void."""
+LEASE_RAN_OUT = "Nobody renewed the lease: whoever worked on the request died, or stood still for too long."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndecidedAttempt:
     """An attempt that put its invocation back. ``status`` is what the container answered, where it did.

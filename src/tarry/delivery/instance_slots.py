@@ -7,6 +7,7 @@ with it a second time: what was in flight beside it loses one attempt and no mor
 import asyncio
 from collections import deque
 from collections.abc import Collection
+from dataclasses import replace
 
 import structlog
 
@@ -24,6 +25,7 @@ STORE_FULL_PAUSE_S = 5.0
 ERROR_PAUSE_S = 1.0
 SETTLING_FACTOR = 3
 """In flight are at most so many times the instance's concurrency: asked, or answered and being written down."""
+SET_ASIDE = replace(UNTOUCHED, reason="It was set aside, to be tried alone, and had not begun.")
 
 
 class InstanceSlots:
@@ -69,7 +71,7 @@ class InstanceSlots:
         unwanted = [claim for claim in self._aside if claim.lease in leases]
         self._aside = deque(claim for claim in self._aside if claim.lease not in leases)
         for claim in unwanted:
-            await self._queue.release(claim.lease, UNTOUCHED)
+            await self._queue.release(claim.lease, SET_ASIDE)
 
     def retire(self) -> None:
         """Claim nothing more."""
@@ -98,7 +100,7 @@ class InstanceSlots:
                     hint.cancel()
                 while self._aside:
                     lease = self._aside.popleft().lease
-                    await give_back(self._queue, self._clock, lease, UNTOUCHED, tries_max=LEAVING_TRIES_MAX)
+                    await give_back(self._queue, self._clock, lease, SET_ASIDE, tries_max=LEAVING_TRIES_MAX)
 
     async def _fill_or_pause(self) -> bool:
         try:

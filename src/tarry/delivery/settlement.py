@@ -83,6 +83,7 @@ class Settlement:
             attempts=claim.attempt,
             ended_at_us=now_us,
             undecided=await self._undecided(claim),
+            decided=work.attempt(),
             status=work.status,
             excerpt=work.excerpt,
         )

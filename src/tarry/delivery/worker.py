@@ -58,6 +58,10 @@ from tarry.ports import (
 log = structlog.get_logger(__name__)
 
 
+DRAINED = "The server was stopped, and its drain time ended before the request did."
+"""The reason of an attempt that is cancelled, but for a stop of its invocation."""
+
+
 class Attempted(Enum):
     """How an attempt went, as the slots need to know it."""
 
@@ -112,7 +116,7 @@ class Worker:
             return Attempted.LEASE_LOST
         except (StorageFull, Throttled) as error:
             log.warning("nothing can be written, the request goes back to the queue", error=str(error))
-            await give_back(self._queue, self._clock, work.claim.lease, _returned(work))
+            await give_back(self._queue, self._clock, work.claim.lease, _returned(work, str(error)))
             return Attempted.STORE_FULL
 
     async def _stop(self, work: Work) -> Attempted:
@@ -123,7 +127,7 @@ class Worker:
             raise
 
     async def _leave(self, work: Work) -> None:
-        await give_back(self._queue, self._clock, work.claim.lease, _returned(work), tries_max=LEAVING_TRIES_MAX)
+        await give_back(self._queue, self._clock, work.claim.lease, _returned(work, DRAINED), tries_max=LEAVING_TRIES_MAX)
 
     async def _settled(self, work: Work, instance: Instance) -> Attempted:
         """An attempt, with everything that nobody foresaw as a failure of the request: it must not come back for ever."""
@@ -143,7 +147,9 @@ class Worker:
             async with AsyncExitStack() as stack:
                 try:
                     request = await stack.enter_async_context(self._request(claim))
-                except (ObjectNotFound, BucketNotFound):
+                except BucketNotFound:
+                    return await self._failed(work, failure_reasons.input_bucket_missing(invocation.input_location or ""))
+                except ObjectNotFound:
                     return await self._failed(work, failure_reasons.input_missing(invocation.input_location or ""))
                 except ObjectDamaged as error:
                     return await self._failed(work, failure_reasons.input_unreadable(str(error)))
@@ -240,9 +246,9 @@ class Worker:
             yield ModelRequest(headers=_headers(invocation, source.content_type), size=source.size, chunks=source.chunks)
 
 
-def _returned(work: Work) -> Back:
+def _returned(work: Work, reason: str) -> Back:
     """Before its input was there, no container can have had it."""
-    return UNTOUCHED if work.downloaded_at_us is None else RETURNED
+    return replace(UNTOUCHED if work.downloaded_at_us is None else RETURNED, reason=reason)
 
 
 def _succeeded(status: int) -> bool:

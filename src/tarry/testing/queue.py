@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from tarry.core.deployment import Routing
 from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.errors import AlreadyExists, Bug, Conflict, EndpointNotFound, LeaseLost, StopRequested, Throttled
-from tarry.core.history import RETURNS_KEPT, AttemptEnd, InvocationRecord, UndecidedAttempt
+from tarry.core.history import LEASE_RAN_OUT, RETURNS_KEPT, SERVER_DIED, AttemptEnd, InvocationRecord, UndecidedAttempt
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, TERMINAL, Invocation, InvocationState, is_same_request, rank_us
 from tarry.core.retry import is_due
@@ -172,7 +172,7 @@ class FakeInvocationQueue:
         now_us = self._clock.now_us()
         for row in self.rows.values():
             if row.state is InvocationState.RUNNING and row.lease and row.lease_end_us <= now_us:
-                self._put_back(row, LOST)
+                self._put_back(row, replace(LOST, reason=LEASE_RAN_OUT if row.lease_end_us else SERVER_DIED))
             elif row.state is InvocationState.DELAYED and self._is_due(row, now_us):
                 row.state, row.due_at_us = InvocationState.QUEUED, None
                 self.changed(row)

@@ -23,7 +23,7 @@ from tarry.core.names import S3Location
 from tarry.core.retry_policy import RetryPolicy
 from tarry.delivery import pipeline
 from tarry.delivery.work import Work
-from tarry.delivery.worker import Attempted, Worker
+from tarry.delivery.worker import DRAINED, Attempted, Worker
 from tarry.ports import LOST, RETURNED, Back, Decision, Lease, ModelRequest, OpenObject, Staged
 from tarry.testing.modelserver import FakeAnswer, FakeModelServer
 from tarry.testing.objects import FakeObjectStore
@@ -82,7 +82,10 @@ async def test_a_missing_input_fails_with_a_reason_everywhere() -> None:
     assert await world.state() is InvocationState.FAILED
     failure = world.objects.get(invocation.failure_location)
     assert failure is not None
-    assert "s3://b/in/1 does not exist" in json.loads(failure.body)["failureReason"]
+    document = json.loads(failure.body)
+    assert "s3://b/in/1 does not exist" in document["failureReason"]
+    (only,) = document["attemptHistory"]
+    assert (only["number"], only["end"], only["instanceId"]) == (1, "Decided", world.instance.id)
     message = _message(await world.announced())  # type: ignore[arg-type]
     assert "s3://b/in/1 does not exist" in str(message["failureReason"])
     assert message["responseParameters"] == {"contentType": "application/json", "failureLocation": invocation.failure_location}
@@ -256,6 +259,9 @@ async def test_a_cancelled_attempt_gives_the_request_back_uncounted() -> None:
         await task
     record = await world.record()
     assert (record.state, record.attempts, record.lost_attempts) == (InvocationState.QUEUED, 1, 0)
+    history = await world.records.history(record.id)
+    assert history is not None
+    assert [each.reason for each in history.undecided] == [DRAINED]
 
 
 async def test_an_attempt_that_is_cancelled_before_its_input_is_there_was_none() -> None:
@@ -649,5 +655,8 @@ async def test_a_platform_failure_tells_status_excerpt_and_history() -> None:
     document = json.loads(failure.body)
     assert (document["attempts"], document["containerStatus"]) == (2, 200)
     assert document["containerBodyExcerpt"] == ("half of " * 500)[:1024]
-    (before,) = document["attemptHistory"]
+    before, last = document["attemptHistory"]
     assert (before["number"], before["end"], before["containerStatus"]) == (1, "Retried", 500)
+    assert (last["number"], last["end"], last["containerStatus"]) == (2, "Decided", 200)
+    assert last["instanceId"] == before["instanceId"] == world.instance.id
+    assert last["reason"] == document["failureReason"]

@@ -16,12 +16,13 @@ from tarry.backends.database.queue_rows import (
     RUNNING_ROWS,
     STOPPING_ROWS,
     SWEEPER,
+    VOID,
     LeaseTerms,
     count_queued,
 )
 from tarry.backends.database.schema import attempt, decision, endpoint, invocation
 from tarry.core.endpoint import EndpointStatus
-from tarry.core.history import AttemptEnd
+from tarry.core.history import LEASE_RAN_OUT, SERVER_DIED, AttemptEnd
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, InvocationState
 from tarry.core.retry_policy import BACKOFF_S_MAX
 from tarry.ports import Claim, Overdue, Reaped
@@ -39,7 +40,7 @@ _PUT_BACK = (
     )
 )
 _REMEMBER = insert(attempt).from_select(
-    ["invocation_id", "number", "instance_id", "claimed_at_us", "ended_at_us", "end"],
+    ["invocation_id", "number", "instance_id", "claimed_at_us", "ended_at_us", "end", "reason"],
     select(
         invocation.c.id,
         invocation.c.attempts,
@@ -47,6 +48,7 @@ _REMEMBER = insert(attempt).from_select(
         invocation.c.claimed_at_us,
         bindparam("now_us", type_=BigInteger),
         literal(AttemptEnd.LOST.value),
+        case((invocation.c.lease_expires_at_us == VOID, SERVER_DIED), else_=LEASE_RAN_OUT),
     ).where(HELD_ROWS, RUNNING_ROWS, _ended, invocation.c.lease_owner != SWEEPER),
 )
 _GONE = [EndpointStatus.DELETING.value, EndpointStatus.DELETED.value]
