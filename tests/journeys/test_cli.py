@@ -274,7 +274,9 @@ def test_what_failed_is_asked_again(server: ServerProcess, tmp_path: Path, endpo
         done = tarry(server, "invoke", "cli-again", file, "--wait", "--json")
         ids.append(json.loads(done.out)["InvocationId"])
     dry = tarry(server, "invocations", "redrive", "--endpoint", "cli-again", "--dry-run")
-    assert dry.out.splitlines() == [f"{each}\t" for each in reversed(ids)]
+    rows = [line.split("\t") for line in dry.out.splitlines()]
+    assert [row[:3] for row in rows] == [[each, "cli-again", "Failed"] for each in reversed(ids)]
+    assert all("server error (500)" in row[-1] for row in rows)
     (one,) = told(server, "invocations", "redrive", ids[0])["Redrives"]
     assert one["InvocationId"] == ids[0]
     matching = told(server, "invocations", "redrive", "--endpoint", "cli-again", "--state", "failed")["Redrives"]

@@ -184,8 +184,12 @@ def redrive(  # noqa: PLR0913, PLR0917 - one parameter a flag
     if as_json:
         print_json(answer)
     else:
-        rows = ((each["InvocationId"], each.get("NewInvocationId", "")) for each in answer["Redrives"])
-        print_table(("ended", "asked again as"), rows)
+        if dry_run:
+            _print_invocations(each["Ended"] for each in answer["Redrives"])
+        else:
+            print_table(
+                ("ended", "asked again as"), ((each["InvocationId"], each["NewInvocationId"]) for each in answer["Redrives"])
+            )
         hint(f"{answer['Count']} {'would be' if dry_run else 'are'} asked again.")
     if answer.get("MoreMayMatch"):
         messages.print("There may be more: --limit.")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tarry.aws.call import Call, Operation, Params
+from tarry.aws.services.tarry.describe import summarise
 from tarry.aws.services.tarry.invocations import read_query
 from tarry.aws.services.values import given
 from tarry.control.redrives import Redrive, RedriveCommands, Redriven
@@ -44,4 +45,5 @@ async def _redrive(redrives: RedriveCommands, params: Params) -> Redriven:
 
 def _redriven(redrive: Redrive) -> Mapping[str, Any]:
     ended = redrive.ended.invocation
-    return given(InvocationId=ended.id, NewInvocationId=redrive.again, InferenceId=ended.inference_id)
+    told = summarise(redrive.ended) if redrive.again is None else None
+    return given(InvocationId=ended.id, NewInvocationId=redrive.again, InferenceId=ended.inference_id, Ended=told)
