@@ -17,6 +17,7 @@ from tarry.core.history import (
     SERVER_DIED,
     AttemptEnd,
     InvocationHistory,
+    QueuePlace,
     QueueState,
     UndecidedAttempt,
 )
@@ -318,6 +319,23 @@ async def test_the_body_of_what_has_not_completed_can_be_had_again(case: Case) -
     await case.end(one, S.FAILED)
     await case.end(two)
     assert [await case.records.body(each) for each in "123"] == [b"1", None, None]
+
+
+async def test_a_place_tells_how_many_run_and_what_an_attempt_took(case: Case) -> None:
+    await case.put("1", "2", "3", "4")
+    place = await case.records.place("4")
+    assert place is not None
+    assert (place.ahead, place.running, place.attempt_s) == (3, 0, None)
+    for _, seconds in zip(range(2), (2, 4), strict=True):
+        (claim,) = await case.claim()
+        final = FinalAttempt(number=1, instance_id="i", claimed_at_us=claim.claimed_at_us)
+        decision = make.decision(claim.invocation.id)
+        outcome = replace(decision.outcome, ended_at_us=claim.claimed_at_us + seconds * SECOND_US, attempt=final)
+        await case.queue.decide(claim.lease, replace(decision, outcome=outcome))
+    await case.claim()
+    case.clock.advance(20)  # idle or not, it does not count
+    place = await case.records.place("4")
+    assert place == QueuePlace(ahead=0, running=1, attempt_s=3.0)
 
 
 async def test_a_queue_says_what_it_holds(case: Case) -> None:

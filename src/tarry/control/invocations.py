@@ -15,6 +15,7 @@ from tarry.control.context import Context
 from tarry.core.endpoint import Endpoint
 from tarry.core.errors import InvalidRequest, NotFound
 from tarry.core.history import InvocationHistory, InvocationRecord, QueuePlace, QueueState
+from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import PRIORITY_MAX, TERMINAL, InvocationState
 from tarry.ports import (
     InvocationQuery,
@@ -41,10 +42,14 @@ UNDECIDED = WAITING | {InvocationState.RUNNING}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvocationDescription:
-    """An invocation with all that is known of it. ``place`` is None unless it is Queued."""
+    """An invocation with all that is known of it. ``place`` is None unless it is Queued.
+
+    ``slots``: how many invocations of its endpoint can be worked on at once.
+    """
 
     history: InvocationHistory
     place: QueuePlace | None
+    slots: int
     now_us: int
 
 
@@ -74,7 +79,8 @@ class InvocationCommands:
         if history is None:
             raise _not_found(id)
         place = await self._ports.records.place(id) if history.record.state is InvocationState.QUEUED else None
-        return InvocationDescription(history=history, place=place, now_us=self._context.clock.now_us())
+        slots = 0 if place is None else await self._slots(history.record.invocation.endpoint_id)
+        return InvocationDescription(history=history, place=place, slots=slots, now_us=self._context.clock.now_us())
 
     async def record(self, id: str) -> InvocationRecord:
         """The record of this invocation. Errors: NotFound."""
@@ -190,6 +196,10 @@ class InvocationCommands:
             if page.next_token is None:
                 return ids
             query = replace(query, token=page.next_token)
+
+    async def _slots(self, endpoint_id: str) -> int:
+        instances = await self._context.store.find(Instance, endpoint_id=endpoint_id, state=InstanceState.IN_SERVICE)
+        return sum(each.concurrency for each in instances if each.unanswered_since_us is None)
 
     async def _page_of(self, query: InvocationQuery, endpoint_ids: Sequence[str]) -> Page[InvocationRecord]:
         """A page over endpoints that had one name one after the other, newest first; its token names one of them and a row."""

@@ -87,14 +87,18 @@ class QueuePlace:
 
     ahead: int
     """How many are claimed before it, counted up to AHEAD_MAX."""
-    ended_per_s: float | None
-    """How many of this endpoint's invocations ended a second, lately; None if too few did."""
+    running: int
+    """How many the endpoint's instances have."""
+    attempt_s: float | None
+    """What an attempt took lately, on average, from its claim to its end; None if none is known."""
 
-    def expected_wait_s(self) -> float | None:
-        """How long it is likely to wait, if all goes on as lately; None where nobody can tell."""
-        if not self.ended_per_s or self.ahead >= AHEAD_MAX:
+    def expected_wait_s(self, slots: int) -> float | None:
+        """How long it is likely to wait for one of so many slots; None where nobody can tell. Idle times do not count."""
+        if self.attempt_s is None or slots < 1 or self.ahead >= AHEAD_MAX:
             return None
-        return self.ahead / self.ended_per_s
+        free = max(slots - self.running, 0)
+        to_end_before = max(self.ahead + 1 - free, 0)
+        return to_end_before * self.attempt_s / slots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

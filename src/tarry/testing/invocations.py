@@ -12,7 +12,7 @@ _WAITING = (InvocationState.QUEUED, InvocationState.DELAYED)
 
 
 class FakeInvocationRecords:
-    """ports.InvocationRecords. It knows no rates: places come without one."""
+    """ports.InvocationRecords."""
 
     def __init__(self, queue: FakeInvocationQueue, store: FakeStore, outbox: FakeOutbox) -> None:
         self._queue = queue
@@ -57,7 +57,11 @@ class FakeInvocationRecords:
             return None
         of_endpoint = [row for row in self._waiting(here.invocation.endpoint_id) if row.state is InvocationState.QUEUED]
         ordered = sorted((row for row in of_endpoint if not row.stop_requested), key=lambda row: row.rank)
-        return QueuePlace(ahead=next((n for n, row in enumerate(ordered) if row is here), 0), ended_per_s=None)
+        return QueuePlace(
+            ahead=next((n for n, row in enumerate(ordered) if row is here), 0),
+            running=(await self.queue(here.invocation.endpoint_id)).running,
+            attempt_s=self._attempt_s(here.invocation.endpoint_id),
+        )
 
     async def queue(self, endpoint_id: str) -> QueueState:
         """See ports.InvocationRecords."""
@@ -75,6 +79,12 @@ class FakeInvocationRecords:
         """See ports.InvocationRecords."""
         row = self._queue.rows.get(id)
         return None if row is None else row.body
+
+    def _attempt_s(self, endpoint_id: str) -> float | None:
+        rows = self._queue.rows.values()
+        outcomes = [row.decision.outcome for row in rows if row.decision and row.invocation.endpoint_id == endpoint_id]
+        spans_us = [each.ended_at_us - each.attempt.claimed_at_us for each in outcomes if each.attempt]
+        return sum(spans_us) / len(spans_us) / 1_000_000 if spans_us else None
 
     def _newest(self) -> list[InvocationRecord]:
         return [self._store.records[each] for each in reversed(self._queue.rows)]

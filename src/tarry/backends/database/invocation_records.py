@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, func, literal, or_, select
 
-from tarry.backends.database.documents import load
+from tarry.backends.database.pace import attempt_s, count_running
 from tarry.backends.database.queue_rows import DELAYED_ROWS, QUEUED_ROWS, literal_state
 from tarry.backends.database.records import RECORD, read_record
-from tarry.backends.database.schema import attempt, decision, invocation, invocation_body, outbox
+from tarry.backends.database.schema import attempt, invocation, invocation_body, outbox
 from tarry.backends.database.transactions import Database
 from tarry.core.errors import InvalidRequest
 from tarry.core.history import (
@@ -21,27 +21,16 @@ from tarry.core.history import (
     QueueState,
     UndecidedAttempt,
 )
-from tarry.core.invocation import InvocationState, Outcome
+from tarry.core.invocation import InvocationState
 from tarry.ports import Clock, InvocationQuery, Page
 
 EXAMINED_MAX = 5_000
 """Rows that one page looks at: a filter that few rows pass is answered in more pages, not in a long read."""
-RECENT = 200
-"""Ended invocations of all endpoints that a rate is reckoned from."""
-RATE_WINDOW_US = 600_000_000
 TOKEN_CHARS_MAX = 19  # the letter, and a number that SQLite can hold
-ENDED_MIN = 5
-"""Fewer recent ends than this tell no rate."""
 
 _ATTEMPTS = select(attempt).where(attempt.c.invocation_id == bindparam("id")).order_by(attempt.c.seq)
 _ERROR = select(outbox.c.error).where(outbox.c.id == bindparam("id"))
 _BODY = select(invocation_body.c.body).where(invocation_body.c.invocation_id == bindparam("id"))
-_RECENT = (
-    select(invocation.c.endpoint_id, decision.c.outcome)
-    .join(invocation, invocation.c.id == decision.c.invocation_id)
-    .order_by(decision.c.seq.desc())
-    .limit(RECENT)
-)
 _NAMED = (
     RECORD.where(invocation.c.inference_id == bindparam("inference_id"))
     .order_by(invocation.c.seq.desc())
@@ -73,8 +62,7 @@ class SqlInvocationRecords:
 
     async def place(self, id: str) -> QueuePlace | None:
         """See ports.InvocationRecords."""
-        now_us = self._clock.now_us()
-        return await self._database.read(lambda connection: _place(connection, id, now_us))
+        return await self._database.read(lambda connection: _place(connection, id))
 
     async def queue(self, endpoint_id: str) -> QueueState:
         """See ports.InvocationRecords."""
@@ -166,7 +154,7 @@ def _read_token(token: str | None) -> int | None:
 # ---------------------------------------------------------------------------------------------------------------- queue
 
 
-def _place(connection: Connection, id: str, now_us: int) -> QueuePlace | None:
+def _place(connection: Connection, id: str) -> QueuePlace | None:
     here = connection.execute(select(invocation).where(invocation.c.id == id, QUEUED_ROWS)).one_or_none()
     if here is None:
         return None
@@ -179,15 +167,9 @@ def _place(connection: Connection, id: str, now_us: int) -> QueuePlace | None:
         .limit(AHEAD_MAX)
     )
     count = connection.execute(select(func.count()).select_from(ahead.subquery())).scalar_one()
-    return QueuePlace(ahead=count, ended_per_s=_ended_per_s(connection, here.endpoint_id, now_us))
-
-
-def _ended_per_s(connection: Connection, endpoint_id: str, now_us: int) -> float | None:
-    ended = [load(Outcome, row.outcome).ended_at_us for row in connection.execute(_RECENT) if row.endpoint_id == endpoint_id]
-    recent = [time_us for time_us in ended if now_us - RATE_WINDOW_US < time_us <= now_us]
-    if len(recent) < ENDED_MIN:
-        return None
-    return len(recent) / (max(now_us - min(recent), 1) / 1_000_000)
+    return QueuePlace(
+        ahead=count, running=count_running(connection, here.endpoint_id), attempt_s=attempt_s(connection, here.endpoint_id)
+    )
 
 
 def _queue(connection: Connection, endpoint_id: str) -> QueueState:

@@ -66,7 +66,7 @@ def _place(described: InvocationDescription) -> dict[str, Any]:
     place = described.place
     if place is None:
         return {}
-    wait_s = place.expected_wait_s()
+    wait_s = place.expected_wait_s(described.slots)
     return given(
         QueuePosition=place.ahead + 1,
         QueuePositionIsAtLeast=True if place.ahead >= AHEAD_MAX else None,
