@@ -13,8 +13,9 @@ CLIENTS := boto3-newest awscli sagemaker-sdk-v2
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
+# EXTRA=docker adds what the Docker engine needs.
 install: ## .venv with the server
-	@scripts/install requirements/server.txt
+	@scripts/install requirements/$(or $(EXTRA),server).txt
 
 dev: ## .venv with the server, the checks and the tests
 	@scripts/install requirements/dev.txt

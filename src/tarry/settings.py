@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 
 from tarry.core.errors import InvalidRequest
 from tarry.core.placement import PlacementRules
@@ -29,6 +29,12 @@ class _Group(BaseModel):
 
 def _of_any_type(count: Any) -> Any:
     return count if isinstance(count, Mapping) else {"*": count}
+
+
+def _own_address(network: str) -> str:
+    if network in {"host", "none"} or ":" in network:
+        raise ValueError("containers need addresses of their own: expected the name of a bridge network")
+    return network
 
 
 class ServerSettings(_Group):
@@ -76,8 +82,10 @@ class RetentionSettings(_Group):
 
 
 class EngineSettings(_Group):
-    """``[engine]``: the process engine."""
+    """``[engine]``: where instances run. What begins with ``docker_`` is for ``kind = "docker"`` alone."""
 
+    kind: Literal["process", "docker"] = "process"
+    """``process``: instances are processes of images that are directories; ``docker``: containers of real images."""
     ports: tuple[int, int] = (20000, 29999)
     """First and last port for model servers; outside the system's ephemeral range."""
     stop_grace_s: Annotated[float, Field(ge=0)] = 30.0
@@ -100,6 +108,26 @@ class EngineSettings(_Group):
     types may not be more than it has."""
     provision_timeout_s: Annotated[int, Field(ge=0)] = 300
     """How long room for an instance is waited for where its variant has no VariantInstanceProvisionTimeoutInSeconds."""
+    docker_host: Annotated[str, Field(pattern=r"^unix:///.+")] | None = None
+    """The daemon's socket; left out: ``DOCKER_HOST``, else ``unix:///var/run/docker.sock``. Podman's is understood, too."""
+    docker_pull: Literal["always", "if-missing", "never"] = "if-missing"
+    """When an instance's image is pulled before it starts."""
+    docker_config: Path | None = None
+    """Docker's ``config.json``, for logins at registries; left out: that of ``DOCKER_CONFIG``, else ``~/.docker/config.json``."""
+    docker_network: Annotated[str, AfterValidator(_own_address)] | None = None
+    """An existing network for containers; left out: ``tarry``, which is made, and on which they cannot reach one another."""
+    docker_gpus: tuple[str, ...] = ()
+    """The GPUs that containers may have, as NVIDIA numbers or names them. None: types with GPUs run on the CPU."""
+    docker_read_only: bool = False
+    """Whether a container can write to nothing but ``/tmp``. Images that install ``requirements.txt`` at start cannot live so."""
+    docker_memory_max_bytes: Annotated[int, Field(ge=6 * 1024 * 1024)] | None = None
+    """Memory of one container at most; left out: nine tenths of the machine's. Less where the instance type has less."""
+    docker_pids_max: Annotated[int, Field(ge=1)] = 4096
+    """Processes and threads of one container."""
+    docker_ulimits: dict[str, Annotated[int, Field(ge=-1)]] = Field(default_factory=dict)
+    """Limits of a container's processes (``nofile = 65536``), soft and hard; left out: the daemon's own."""
+    docker_keep: bool = True
+    """Whether instances run on when the server stops, for its next start to go on with. False: they are stopped."""
 
     @property
     def placement(self) -> PlacementRules:

@@ -40,6 +40,7 @@ from tarry.backends.modelserver import HttpModelServer
 from tarry.backends.system import SystemClock, SystemIds, free_bytes
 from tarry.backends.wakeups import LocalWakeups
 from tarry.bootstrap.directory import DataDirectory
+from tarry.bootstrap.docker import open_docker
 from tarry.bootstrap.first_key import ensure_first_key
 from tarry.bootstrap.images import added_images, open_catalogue
 from tarry.bootstrap.instance_policy import read_instance_policy
@@ -256,13 +257,17 @@ async def _open_cloud(ground: _Ground, data: _Data) -> _Cloud:
 async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
     settings, root = ground.settings, ground.directory.root
     models = HttpModelServer()
+    model_data = ModelData(cloud.objects, root / "models")
+    if settings.engine.kind == "docker":
+        opened = await open_docker(settings, root, model_data, ground.scope.region, ground.public_url, ground.resources)
+        return _Instances(models=models, images=opened[0], engine=opened[1])
     images = open_catalogue(settings, _progress)
     secrets = () if settings.server.tls_key is None else (settings.server.tls_key,)
     engine = ProcessEngine(
         root,
         sandbox=await choose_sandbox(settings.engine.sandbox, settings.engine.user, root, secrets),
         images=images,
-        model_data=ModelData(cloud.objects, root / "models"),
+        model_data=model_data,
         ports=PortRange(*settings.engine.ports),
         room=Room(settings.engine.placement),
         region=ground.scope.region,

@@ -37,6 +37,7 @@ class EndpointConfigCommands:
             variants=request.variants,
             async_inference=request.async_inference,
             created_at_us=context.clock.now_us(),
+            network_isolation=request.network_isolation,
             described_back=request.described_back,
         )
         tags = await tags_change(context.store, config.arn, checked_tags(request.tags))

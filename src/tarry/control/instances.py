@@ -14,7 +14,7 @@ import structlog
 
 from tarry.control.engine_statuses import EngineStatuses
 from tarry.control.instance_keys import InstanceKeys
-from tarry.core.catalog import Container, Model
+from tarry.core.catalog import Container
 from tarry.core.deployment import Deployment
 from tarry.core.endpoint import Endpoint
 from tarry.core.errors import (
@@ -62,6 +62,8 @@ def instance_spec(endpoint: Endpoint, deployment: Deployment, instance: Instance
     for deployed in deployment.variants:
         if deployed.variant.name == instance.variant_name:
             model = deployed.model_for(instance.instance_type)
+            # AWS: then a container has no credentials (SageMaker developer guide, "run in internet-free mode").
+            isolated = model.network_isolation or deployment.config.network_isolation
             return InstanceSpec(
                 instance_id=instance.id,
                 endpoint_name=endpoint.name,
@@ -70,14 +72,10 @@ def instance_spec(endpoint: Endpoint, deployment: Deployment, instance: Instance
                 containers=_container_specs(model.containers),
                 model_data_timeout_s=deployed.variant.model_data_timeout_s,
                 startup_timeout_s=deployed.variant.startup_timeout_s,
-                role_arn=_role_arn(model),
+                role_arn=None if isolated else model.execution_role_arn,
+                network_isolation=isolated,
             )
     raise Bug(f"Deployment {deployment.id} has no variant {instance.variant_name!r}.")
-
-
-def _role_arn(model: Model) -> str | None:
-    # AWS: under network isolation a container has no credentials (SageMaker developer guide, "run in internet-free mode").
-    return None if model.network_isolation else model.execution_role_arn
 
 
 def _container_specs(containers: Sequence[Container]) -> tuple[ContainerSpec, ...]:
@@ -331,9 +329,8 @@ class InstanceKeeper:
             return _Death("The engine does not know the instance any more.")
         if status.exit_code is None:
             return None
-        if status.exit_code < 0:
-            return _Death(f"The model server was ended by signal {-status.exit_code}.", status.ended or 0)
-        return _Death(f"The model server ended with exit code {status.exit_code}.", status.ended or 0)
+        how = f"was ended by signal {-status.exit_code}" if status.exit_code < 0 else f"ended with exit code {status.exit_code}"
+        return _Death(f"The model server {how}. {status.cause or ''}".rstrip(), status.ended or 0)
 
     async def _fail(self, instance_id: str, cause: str) -> None:
         reason = explain_failure(cause, await self._engine.log_tail(instance_id, LOG_LINES))

@@ -29,6 +29,7 @@ class CreateEndpointConfig:
     name: str
     variants: tuple[Variant, ...]
     async_inference: AsyncInferenceConfig
+    network_isolation: bool = False
     described_back: JsonObject = field(default_factory=dict)
     tags: Tags = ()
 

@@ -66,6 +66,7 @@ class Model:
     execution_role_arn: str | None
     created_at_us: int
     network_isolation: bool = False
+    """Its containers are to reach nobody."""
     described_back: JsonObject = field(default_factory=dict)
     revision: int = 0
 
@@ -129,6 +130,8 @@ class EndpointConfig:
     variants: tuple[Variant, ...]
     async_inference: AsyncInferenceConfig
     created_at_us: int
+    network_isolation: bool = False
+    """As the model's: the containers of all its models are to reach nobody."""
     described_back: JsonObject = field(default_factory=dict)
     revision: int = 0
 

@@ -44,6 +44,8 @@ class InstanceSpec:
     startup_timeout_s: int
     role_arn: str | None = None
     credentials: Credentials | None = None
+    network_isolation: bool = False
+    """Its containers are to reach nobody, where the engine can see to that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,8 @@ class EngineStatus:
     """One instance as the engine sees it: ``addresses`` as ``start`` returned them.
 
     ``exit_code`` is None while all its containers run, else that of the first that ended (negative: ended by that signal), and
-    ``ended`` is the place of that one among them. ``running_s``: seconds since the last of them was started.
+    ``ended`` is the place of that one among them. ``running_s``: seconds since the last of them was started. ``cause`` is what
+    else the engine knows of that end, in a sentence.
     """
 
     instance_id: str
@@ -59,6 +62,7 @@ class EngineStatus:
     exit_code: int | None
     ended: int | None = None
     running_s: float = 0.0
+    cause: str | None = None
 
 
 class Engine(Protocol):
@@ -67,8 +71,9 @@ class Engine(Protocol):
     async def start(self, spec: InstanceSpec) -> tuple[str, ...]:
         """Prepare the images' environments and the model data, start the containers, return the base URLs of their servers.
 
-        Returns as soon as the instance itself listens on them, or has ended (``observe`` tells): health is the caller's
-        business. Repeating it for a running instance returns the same addresses. Cancelling it leaves nothing behind.
+        Returns when nobody but the instance can answer there: at the latest as soon as it listens, or has ended (``observe``
+        tells). Health is the caller's business. Repeating it for a running instance returns the same addresses. Cancelling it
+        leaves nothing behind.
         Errors: ImageNotFound, ImageBroken, ModelDataError, InstanceStartError; InsufficientCapacity before anything is done.
         """
         ...

@@ -13,6 +13,7 @@ class _FakeInstance:
     addresses: tuple[str, ...]
     exit_code: int | None = None
     ended: int | None = None
+    cause: str | None = None
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class FakeEngine:
                 exit_code=instance.exit_code,
                 ended=instance.ended,
                 running_s=self.running_s,
+                cause=instance.cause,
             )
             for name, instance in self._instances.items()
         ]
@@ -77,10 +79,10 @@ class FakeEngine:
         """See ports.Engine."""
         return tuple(self._logs.get(instance_id, [])[-lines:]) if lines > 0 else ()
 
-    def end(self, instance_id: str, exit_code: int = 1, container: int = 0) -> None:
+    def end(self, instance_id: str, exit_code: int = 1, container: int = 0, cause: str | None = None) -> None:
         """Let an instance die by itself, with the first container to end."""
         instance = self._instances[instance_id]
-        instance.exit_code, instance.ended = exit_code, container
+        instance.exit_code, instance.ended, instance.cause = exit_code, container, cause
 
     def write(self, instance_id: str, line: str) -> None:
         """Add a line to an instance's log."""

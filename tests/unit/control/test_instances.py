@@ -226,6 +226,27 @@ async def test_the_limits_are_the_servers(given: Given) -> None:
     assert given.engine.graces == [0.5]
 
 
+async def test_what_the_engine_knows_of_a_death_is_told(given: Given) -> None:
+    await given.started()
+    given.engine.end(ID, exit_code=-9, cause="It ran out of memory.")
+    row = await given.failed()
+    assert (row.failure_reason or "").startswith("The model server was ended by signal 9. It ran out of memory.\n")
+
+
+@pytest.mark.parametrize(("of_model", "of_config"), [(False, False), (True, False), (False, True)])
+def test_a_model_or_a_configuration_isolates_its_instances(of_model: bool, of_config: bool) -> None:
+    deployment = a_deployment("d")
+    [deployed] = deployment.variants
+    deployed = replace(deployed, model=replace(deployed.model, network_isolation=of_model))
+    config = replace(deployment.config, network_isolation=of_config)
+    deployment = replace(deployment, variants=(deployed,), config=config)
+    row = Instance(
+        id=ID, endpoint_id="e", deployment_id="d", variant_name=deployed.variant.name, state=InstanceState.PENDING, concurrency=1,
+        created_at_us=1,
+    )  # fmt: skip
+    assert instance_spec(an_endpoint(), deployment, row).network_isolation is (of_model or of_config)
+
+
 async def test_what_has_died_is_forgotten_by_the_engine(given: Given) -> None:
     await given.started()
     given.engine.end(ID, exit_code=3)

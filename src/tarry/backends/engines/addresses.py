@@ -42,6 +42,10 @@ class PortRange:
             "Widen [engine] ports."
         )
 
+    def occupy(self, port: int) -> None:
+        """An instance that runs already has this port."""
+        self._taken.add(port)
+
     def give_back(self, ports: range) -> None:
         """The ports may be handed out again. Repeats change nothing."""
         self._taken.difference_update(ports)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import structlog
 
 from tarry.backends.engines.addresses import PortRange
+from tarry.backends.engines.exit_codes import exit_code
 from tarry.backends.engines.homes import Home, Sandbox
 from tarry.backends.engines.launching import Program, launch
 from tarry.backends.engines.logs import InstanceLogs
 from tarry.backends.engines.processes import TOKEN_VARIABLE, end_carriers, gone, listener_is_ours, send, tree
-from tarry.backends.engines.variables import Cloud, cloud_variables
+from tarry.backends.engines.variables import Cloud, server_variables
 from tarry.backends.images import PreparedImage
 from tarry.core.errors import InstanceStartError
 from tarry.core.instance import ping_failure
@@ -27,8 +28,6 @@ _PORT_TRIES = 5
 _LISTEN_POLL_FIRST_S, _LISTEN_POLL_MAX_S = 0.02, 0.25
 _KILLED_WITHIN_S = 5.0
 _BLAME_LINES = 20
-_SIGNALLED = 128
-"""A shell's, and a sandbox's, exit code for a child that was ended by a signal is this and the signal's number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +61,7 @@ class Running:
     def exit_code(self) -> int | None:
         """None while it runs; negative: ended by that signal, whether the first process is its own or that of a sandbox."""
         code = self.process.returncode
-        return _SIGNALLED - code if code is not None and _SIGNALLED < code <= _SIGNALLED + signal.SIGRTMAX else code
+        return None if code is None else exit_code(code)
 
 
 class Containers:
@@ -107,9 +106,6 @@ class Containers:
         self._ports.give_back(running.ports)
 
     async def _spawn(self, place: Place, ports: range) -> Running:
-        variables = place.container.environment
-        if bad := [name for name, value in variables.items() if "\0" in name + value or "=" in name or not name]:
-            raise InstanceStartError(f"The variable {bad[0]!r} of the model's Environment cannot be handed to a process.")
         spec = place.instance
         image = place.image.on(ports)
         environment = self._environment(place, image, ports)
@@ -130,18 +126,21 @@ class Containers:
 
     def _environment(self, place: Place, image: PreparedImage, ports: range) -> Mapping[str, str]:
         view = self._sandbox.view(place.home)
+        given = server_variables(
+            place.container.environment,
+            cloud=self._cloud,
+            credentials=place.instance.credentials,
+            region=self._region,
+            port=ports[0],
+        )
         return {
             "PATH": image.path,
             "HOME": str(view.home),
             "TMPDIR": str(view.tmp),
             "LANG": "C.UTF-8",
             **image.environment,
-            **cloud_variables(self._cloud, place.instance.credentials, place.container.environment),
-            **place.container.environment,
-            "AWS_REGION": self._region,
-            "AWS_DEFAULT_REGION": self._region,
+            **given,
             "SAGEMAKER_BASE_DIR": str(view.base),  # OURS: without a sandbox it stands in for /opt/ml, which processes would share
-            "SAGEMAKER_BIND_TO_PORT": str(ports[0]),
             # AWS: what an image may use besides is told as XXXX-YYYY (SageMaker developer guide, multi-container endpoints).
             **({"SAGEMAKER_SAFE_PORT_RANGE": f"{ports[1]}-{ports[-1]}"} if len(ports) > 1 else {}),
             TOKEN_VARIABLE: place.token,

@@ -8,8 +8,6 @@ token is ever touched.
 """
 
 import asyncio
-import contextlib
-import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,21 +18,21 @@ from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.containers import Containers, Place, Running
 from tarry.backends.engines.homes import Home, Sandbox
 from tarry.backends.engines.logs import InstanceLogs
+from tarry.backends.engines.owner import read_or_make_token
 from tarry.backends.engines.processes import end_carriers
 from tarry.backends.engines.room import Room
 from tarry.backends.engines.sandbox import NoSandbox
+from tarry.backends.engines.starts import Starts
 from tarry.backends.engines.variables import Cloud
+from tarry.backends.engines.volumes import CHANNELS, MODEL, instance_home, lay_out
 from tarry.backends.images import ImageCatalogue, PreparedImage
 from tarry.backends.model_data import ModelData
 from tarry.backends.trees import discard_tree
 from tarry.core.errors import InstanceStartError
 from tarry.core.placement import Machine
-from tarry.files import write_file
 from tarry.ports import ContainerSpec, EngineStatus, InstanceSpec
 
 log = structlog.get_logger(__name__)
-
-ADDITIONAL = "additional-model-data-sources"
 
 
 class ProcessEngine:
@@ -62,12 +60,12 @@ class ProcessEngine:
         self._cloud = cloud
         self._containers = Containers(ports, self._logs, self._sandbox, region, cloud)
         self._token = ""
-        self._starting: dict[str, asyncio.Task[tuple[str, ...]]] = {}
+        self._starts = Starts()
         self._running: dict[str, tuple[Running, ...]] = {}
 
     async def open(self) -> None:
         """End what an earlier server of this directory left running, and remove its instance directories."""
-        self._token = _read_or_make_token(self._directory / "engine-token")
+        self._token = read_or_make_token(self._directory / "engine-token")
         ended = await end_carriers(self._token)
         if ended:
             log.warning("ended processes that an earlier server left behind", pids=ended)
@@ -76,7 +74,7 @@ class ProcessEngine:
 
     async def close(self, *, grace_s: float = 10.0) -> None:
         """Stop all instances, at once."""
-        ids = {*self._starting, *self._running}
+        ids = {*self._starts.ids, *self._running}
         await asyncio.gather(*(self.stop(instance_id, grace_s=grace_s) for instance_id in ids))
 
     async def start(self, spec: InstanceSpec) -> tuple[str, ...]:
@@ -84,26 +82,17 @@ class ProcessEngine:
         running = self._running.get(spec.instance_id)
         if running is not None and _exit_code(running) is None:
             return _addresses(running)
-        starting = self._starting.get(spec.instance_id)
-        if starting is None:
+        if spec.instance_id not in self._starts.ids:
             self._room.take(spec.instance_id, spec.instance_type)
-            starting = asyncio.create_task(self._start(spec), name=f"start {spec.instance_id}")
-            self._starting[spec.instance_id] = starting
-            starting.add_done_callback(lambda _: self._started(spec.instance_id))
         try:
-            return await asyncio.shield(starting)
+            return await self._starts.run(spec.instance_id, lambda: self._start(spec), lambda: self._started(spec.instance_id))
         except asyncio.CancelledError:
-            if _is_cancelled():
-                await self.stop(spec.instance_id, grace_s=0.0)
-                raise
-            raise InstanceStartError("The instance was stopped while it was starting.") from None
+            await self.stop(spec.instance_id, grace_s=0.0)
+            raise
 
     async def stop(self, instance_id: str, *, grace_s: float = 30.0) -> None:
         """See ports.Engine. An instance that is being started is stopped too."""
-        starting = self._starting.get(instance_id)
-        if starting is not None:
-            starting.cancel()
-            await asyncio.wait({starting})
+        await self._starts.end(instance_id)
         running = self._running.get(instance_id)
         if running is not None:
             await asyncio.gather(*(self._containers.end(one, grace_s) for one in running))
@@ -135,7 +124,7 @@ class ProcessEngine:
         if spec.instance_id in self._running:
             await self._clear(spec.instance_id)
             self._room.occupy(spec.instance_id, spec.instance_type)
-        home = self._home(spec.instance_id)
+        home = instance_home(self._directory, spec.instance_id)
         started: list[Running] = []
         try:
             await asyncio.to_thread(discard_tree, home)
@@ -179,7 +168,7 @@ class ProcessEngine:
             token=f"{self._token}/{spec.instance_id}/{index}/",
         )
         await asyncio.to_thread(self._sandbox.make, place.home)
-        await self._lay_out(container, place.home.base, spec.model_data_timeout_s)
+        await lay_out(self._model_data, container, place.home.base, spec.model_data_timeout_s)
         await asyncio.to_thread(self._sandbox.hand_over, place.home)
         return place
 
@@ -188,29 +177,14 @@ class ProcessEngine:
         return image.needed if certificate is None else (*image.needed, certificate)
 
     def _started(self, instance_id: str) -> None:
-        self._starting.pop(instance_id, None)
         if instance_id not in self._running:
             self._room.give_back(instance_id)
-
-    async def _lay_out(self, container: ContainerSpec, base: Path, timeout_s: int) -> None:
-        """All model data of a container, within one time limit."""
-        # AWS: where channels lie: developer guide, "additional model data sources"
-        deadline = time.monotonic() + timeout_s
-        await self._model_data.lay_out(container.model_data, base / "model", timeout_s=timeout_s)
-        for channel, source in container.additional_model_data.items():
-            place = base / ADDITIONAL / channel
-            await self._model_data.lay_out(source, place, timeout_s=max(deadline - time.monotonic(), 0.0))
 
     async def _forget(self, instance_id: str) -> None:
         for running in self._running.pop(instance_id, ()):
             self._containers.release(running)
         self._room.give_back(instance_id)
-        await asyncio.to_thread(discard_tree, self._home(instance_id))
-
-    def _home(self, instance_id: str) -> Path:
-        if not instance_id or "/" in instance_id or "\0" in instance_id or instance_id in {".", ".."}:
-            raise InstanceStartError(f"{instance_id!r} cannot be the id of an instance.")
-        return self._directory / "instances" / instance_id
+        await asyncio.to_thread(discard_tree, instance_home(self._directory, instance_id))
 
 
 def _addresses(running: Sequence[Running]) -> tuple[str, ...]:
@@ -228,27 +202,10 @@ def _ended(running: Sequence[Running]) -> int | None:
     return next((index for index, one in enumerate(running) if one.exit_code is not None), None)
 
 
-def _is_cancelled() -> bool:
-    """Whether the current task was asked to end (and not merely something that it waited for)."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 def _model_directories(container: ContainerSpec) -> tuple[str, ...]:
     """Those that are filled from S3.
 
     AWS: an endpoint's model directory is read-only (autogluon/autogluon#3064, aws/sagemaker-python-sdk#5698).
     """
-    names = ("model" if container.model_data is not None else None, ADDITIONAL if container.additional_model_data else None)
+    names = (MODEL if container.model_data is not None else None, CHANNELS if container.additional_model_data else None)
     return tuple(name for name in names if name is not None)
-
-
-def _read_or_make_token(file: Path) -> str:
-    """The secret by which processes of this data directory are known, made at its first use."""
-    with contextlib.suppress(FileNotFoundError):
-        if token := file.read_text("ascii").strip():
-            return token
-    file.parent.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_hex(16)
-    write_file(file, token.encode("ascii"))
-    return token

@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tarry.core.errors import InstanceStartError
 from tarry.ports import Credentials
+
+GATEWAY = "gateway.invalid"
+"""Stands in an endpoint's URL for the address that this machine has on the network of an instance's containers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +20,25 @@ class Cloud:
 
     endpoint_url: str
     ca_bundle: Path | None = None
+
+
+def server_variables(
+    environment: Mapping[str, str], *, cloud: Cloud | None, credentials: Credentials | None, region: str, port: int
+) -> Mapping[str, str]:
+    """What a model server is given on every engine, over what its image says; ``environment`` is the model's own.
+
+    ``port``: where it has to listen. Errors: InstanceStartError for a variable that no process can be given.
+    """
+    for name, value in environment.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise InstanceStartError(f"The variable {name!r} of the model's Environment cannot be handed to a process.")
+    return {
+        **cloud_variables(cloud, credentials, environment),
+        **environment,
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+    }
 
 
 def cloud_variables(cloud: Cloud | None, credentials: Credentials | None, given: Mapping[str, str]) -> Mapping[str, str]:

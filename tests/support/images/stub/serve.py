@@ -16,11 +16,13 @@ Wishes are a JSON object, merged from three places (later wins): the variable ``
     early: true (in the header): answers before it has read the body, and closes
     stamp: true: the answer stands between two copies of a token that no other answer has
     run: Python code: it is run, and the answer is its variable ``seen`` as JSON
+    hog: takes so many MiB of memory before the answer
 
 Variables: ``STUB_CRASH`` message: print it and exit 3 at start. ``STUB_PING`` ``never`` (no answer) or a status.
 ``STUB_LISTEN_AFTER_S`` seconds. ``STUB_IGNORE_TERM=1``. ``STUB_CHILD=1``: a child in a session of its own; its id is in the log.
 ``STUB_WORKERS_DIE`` message: /ping answers, but workers die with it as soon as they are started, so no request is answered.
 ``STUB_ON_TERM`` port: at SIGTERM it ``meet``s there, says "ended politely" and exits 0.
+``STUB_HOST`` to listen on (127.0.0.1). ``STUB_HOG`` MiB of memory at start.
 Other paths: GET /environment: the process environment as JSON. GET /files: {path: text} below the model directory.
 """
 
@@ -80,6 +82,8 @@ class Handler(BaseHTTPRequestHandler):
         if hangs.is_set() or "STUB_WORKERS_DIE" in os.environ:
             time.sleep(FOREVER_S)
         time.sleep(wishes.get("sleep", 0))
+        if "hog" in wishes:
+            take(wishes["hog"])
         if "die" in wishes:
             print("dying as asked", flush=True)
             os._exit(wishes["die"])
@@ -149,6 +153,11 @@ def answer_of(body, wishes):
     return body
 
 
+def take(mebibytes):
+    print(f"taking {mebibytes} MiB", flush=True)
+    return b"x" * (mebibytes * 1024 * 1024)
+
+
 def meet(port):
     try:
         with socket.create_connection(("127.0.0.1", port)) as connection:
@@ -196,6 +205,8 @@ def main():
     if "STUB_CRASH" in os.environ:
         print(os.environ["STUB_CRASH"], flush=True)
         sys.exit(3)
+    if os.getpid() == 1:  # in a container: the kernel spares the first process what it has no handler for
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     if os.environ.get("STUB_IGNORE_TERM"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if "STUB_ON_TERM" in os.environ:
@@ -206,10 +217,12 @@ def main():
         threading.Thread(target=child.wait, daemon=True).start()
     if "STUB_WORKERS_DIE" in os.environ:
         threading.Thread(target=start_workers, daemon=True).start()
+    if "STUB_HOG" in os.environ:
+        take(int(os.environ["STUB_HOG"]))
     time.sleep(float(os.environ.get("STUB_LISTEN_AFTER_S", "0")))
     port = int(os.environ["SAGEMAKER_BIND_TO_PORT"])
     print(f"stub model server on port {port}", flush=True)
-    Server(("127.0.0.1", port), Handler).serve_forever()
+    Server((os.environ.get("STUB_HOST", "127.0.0.1"), port), Handler).serve_forever()
 
 
 if __name__ == "__main__":

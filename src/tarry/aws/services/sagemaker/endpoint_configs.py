@@ -60,6 +60,7 @@ def _create_request(params: Params) -> CreateEndpointConfig:
         name=params["EndpointConfigName"],
         variants=tuple(_variant(variant) for variant in params["ProductionVariants"]),
         async_inference=_async_inference(config),
+        network_isolation=bool(params.get("EnableNetworkIsolation")),
         described_back=described_back,
         tags=read_tags(params.get("Tags")),
     )

@@ -33,13 +33,13 @@ class Refused:
 Treatment = Honoured | DescribedBack | Refused
 HONOURED = Honoured()
 _NO_NETWORK = DescribedBack("there is no VPC here")
-_NO_ISOLATION = DescribedBack("instances get no credentials; no engine here can isolate a container's network")
+_ISOLATION = DescribedBack("instances get no credentials; the Docker engine isolates them, the process engine cannot")
 _ONE_MACHINE = DescribedBack("there is no machine of its own behind an instance")
 
 _CONTAINER: Mapping[str, Treatment] = {
     "ContainerHostname": HONOURED,  # tells the containers of a pipeline apart
     "Image": HONOURED,
-    "ImageConfig": DescribedBack("images are not pulled from a registry"),
+    "ImageConfig": DescribedBack("how images are pulled is a setting of the server"),
     "Mode": HONOURED,
     "ModelDataUrl": HONOURED,
     "ModelDataSource": HONOURED,
@@ -94,7 +94,7 @@ MEMBERS: Mapping[str, Mapping[str, Treatment]] = {
         "ExecutionRoleArn": HONOURED,
         "Tags": HONOURED,
         "VpcConfig": _NO_NETWORK,
-        "EnableNetworkIsolation": _NO_ISOLATION,
+        "EnableNetworkIsolation": _ISOLATION,
     },
     "ContainerDefinition": _CONTAINER,
     "ModelDataSource": {"S3DataSource": HONOURED},
@@ -121,7 +121,7 @@ MEMBERS: Mapping[str, Mapping[str, Treatment]] = {
         "ShadowProductionVariants": Refused("is not supported: asynchronous endpoints have no shadow variants."),
         "ExecutionRoleArn": Refused("is only supported for inference component endpoints. Give it to CreateModel."),
         "VpcConfig": _NO_NETWORK,
-        "EnableNetworkIsolation": _NO_ISOLATION,
+        "EnableNetworkIsolation": _ISOLATION,
         "MetricsConfig": Refused("is not supported: all metrics are published at one rate."),
     },
     "ProductionVariant": _VARIANT,

@@ -288,6 +288,15 @@ async def _handed_on(operation: str, params: Mapping[str, Any]) -> Any:
     return _effective(caught.value.args)
 
 
+@pytest.mark.parametrize("operation", ["CreateModel", "CreateEndpointConfig"])
+async def test_isolation_reaches_the_command(operation: str) -> None:
+    """Described back as far as an engine cannot obey; for those that can it is handed on."""
+    request = next(request for name, request in REQUESTS if name == operation)
+    [plain] = await _handed_on(operation, _with(request, None))
+    [isolated] = await _handed_on(operation, {**_with(request, None), "EnableNetworkIsolation": True})
+    assert (plain["network_isolation"], isolated["network_isolation"]) == (False, True)
+
+
 CASES = [
     pytest.param(operation, request, path, id=f"{number} {operation} {'.'.join(map(str, path))}")
     for number, (operation, request) in enumerate(REQUESTS)

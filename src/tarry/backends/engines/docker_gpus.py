@@ -1,0 +1,41 @@
+"""Which instance has which of the machine's GPUs. Docker would give the first ones to everybody who asks for a number of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tarry.core.errors import InvalidRequest
+from tarry.core.instance_types import instance_type
+
+Ids = tuple[str, ...]
+
+
+class Gpus:
+    """Hands out the GPUs that containers may have."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self._ids = tuple(ids)
+        self._taken: dict[str, Ids] = {}
+
+    def take(self, instance_id: str, type_name: str) -> Ids:
+        """As many as the type has, as far as there are: those that fewest instances have. None for a type without NVIDIA's."""
+        counts = Counter(gpu for other, ids in self._taken.items() if other != instance_id for gpu in ids)
+        chosen = sorted(self._ids, key=lambda gpu: counts[gpu])[: _wanted(type_name)]
+        ids = tuple(gpu for gpu in self._ids if gpu in chosen)
+        self.occupy(instance_id, ids)
+        return ids
+
+    def occupy(self, instance_id: str, ids: Ids) -> None:
+        """An instance that runs already has these."""
+        self._taken[instance_id] = ids
+
+    def give_back(self, instance_id: str) -> None:
+        """The instance has ended. Repeats change nothing."""
+        self._taken.pop(instance_id, None)
+
+
+def _wanted(type_name: str) -> int:
+    try:
+        known = instance_type(type_name)
+    except InvalidRequest:
+        return 0
+    return known.accelerators if (known.kind or "").startswith("NVIDIA") else 0
