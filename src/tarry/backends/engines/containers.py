@@ -203,4 +203,4 @@ async def _end_orphans(process: asyncio.subprocess.Process, token: str) -> None:
 
 
 def _listener(running: Running) -> bool | None:
-    return listener_is_ours(running.ports[0], tree(running.process.pid, running.place.token))
+    return listener_is_ours(running.ports[0], running.process.pid, running.place.token)

@@ -38,17 +38,24 @@ def tree(leader_pid: int, token: str) -> list[psutil.Process]:
     return list(found.values())
 
 
-def listener_is_ours(port: int, members: Iterable[psutil.Process]) -> bool | None:
-    """Whether the process listening on a TCP port is one of ours; None while nobody listens."""
-    pids = {process.pid for process in members}
-    owners = [
+def listener_is_ours(port: int, leader_pid: int, token: str) -> bool | None:
+    """Whether the process listening on a TCP port is of the tree; None while nobody listens."""
+    owners = _owners(port)
+    if None in owners:
+        # It began to listen while the owners of sockets were being looked up, or is hidden from us: a second look tells.
+        owners = _owners(port)
+    if not owners:
+        return None
+    pids = {process.pid for process in tree(leader_pid, token)}  # after them: the owner may be younger than an earlier look
+    return all(pid in pids for pid in owners)
+
+
+def _owners(port: int) -> list[int | None]:
+    return [
         connection.pid
         for connection in psutil.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
     ]
-    if not owners:
-        return None
-    return all(pid in pids for pid in owners)
 
 
 def send(number: signal.Signals, processes: Iterable[psutil.Process]) -> None:

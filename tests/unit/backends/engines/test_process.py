@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,7 +19,7 @@ from tests.support.model_objects import ModelObjects, archive_of
 from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.homes import Home, Sandbox
 from tarry.backends.engines.process import ProcessEngine
-from tarry.backends.engines.processes import TOKEN_VARIABLE, carriers
+from tarry.backends.engines.processes import TOKEN_VARIABLE, alive, carriers, listener_is_ours
 from tarry.backends.engines.room import Room
 from tarry.core.errors import ImageNotFound, InstanceStartError, InsufficientCapacity, InvalidRequest, ModelDataError
 from tarry.core.placement import PlacementRules
@@ -60,7 +61,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def has_ended(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return not alive([process])
 
 
 async def ended(engine: ProcessEngine) -> int:
@@ -189,6 +190,24 @@ async def test_a_foreign_listener_is_never_taken_for_ours(tmp_path: Path, sandbo
     assert not address.endswith(f":{first}")
     assert (await engine.observe())[0].exit_code is None
     await engine.close(grace_s=5)
+
+
+def test_a_listener_whose_owner_was_not_seen_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sockets are listed after their owners: one that came between has none. It is no foreign one for that."""
+    real, looks = psutil.net_connections, 0
+
+    def connections(kind: str) -> list[Any]:
+        nonlocal looks
+        looks += 1
+        return [each._replace(pid=None) if looks == 1 else each for each in real(kind)]
+
+    monkeypatch.setattr(psutil, "net_connections", connections)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        assert listener_is_ours(port, os.getsid(0), "no token") is True
+        assert looks == 2
+        assert listener_is_ours(port, -1, "no token") is False
+    assert listener_is_ours(port, os.getsid(0), "no token") is None
 
 
 class _Ports(PortRange):
