@@ -199,6 +199,7 @@ def test_a_terminal_shows_the_place_in_the_queue_and_ctrl_c_says_how_to_look_aga
     with terminal(server, "invoke", endpoint, input_file, "--wait") as waiting:
         waiting.read_until("number 1 in the queue")
         waiting.type("\x03")
+        waiting.read_until("^C")  # the terminal drops what is on its way when it gets the key: let that be over
         waiting.process.send_signal(signal.SIGINT)  # the pseudo-terminal controls nobody, so nothing is made of the key
         assert waiting.finish() == 130
     assert "Traceback" not in waiting.text
