@@ -145,6 +145,13 @@ async def test_a_priority_can_change_while_it_waits(case: Case) -> None:
     assert await case.records.place("3") is None
 
 
+async def test_what_is_to_be_stopped_keeps_nobody_waiting(case: Case) -> None:
+    await case.put("1", "2", "3")
+    await case.control.stop("1")
+    places = [await case.records.place(each) for each in "123"]
+    assert [place.ahead for place in places if place is not None] == [0, 0, 1]
+
+
 # -------------------------------------------------------------------------------------------------------------- retries
 
 
@@ -297,6 +304,15 @@ async def test_an_attempt_that_died_with_its_server_says_so(case: Case) -> None:
     assert (attempt.end, attempt.reason) == (AttemptEnd.LOST, SERVER_DIED)
 
 
+async def test_a_state_can_be_asked_for_alone(case: Case) -> None:
+    await case.put("1")
+    assert (await case.records.state("1"), await case.records.state("unknown")) == (S.QUEUED, None)
+    (claim,) = await case.claim()
+    assert await case.records.state("1") is S.RUNNING
+    await case.end(claim)
+    assert await case.records.state("1") is S.COMPLETED
+
+
 async def test_it_is_told_when_the_topic_has_heard(case: Case) -> None:
     await case.put("1", "2")
     for claim in await case.claim(2):
@@ -376,6 +392,19 @@ async def test_what_ended_long_ago_is_forgotten_in_batches(case: Case) -> None:
     assert await case.state("n3") is S.RUNNING
 
 
+async def test_an_end_in_the_future_keeps_nothing_else(case: Case) -> None:
+    """The clock was ahead for a while, and has been set back."""
+    await case.put("1", "2", "3")
+    for ended_at_us, claim in zip([2**60, make.NOW_US + 1, make.NOW_US], await case.claim(3), strict=True):
+        decision = make.decision(claim.invocation.id)
+        await case.queue.decide(claim.lease, replace(decision, outcome=replace(decision.outcome, ended_at_us=ended_at_us)))
+        await case.queue.finish(claim.invocation.id)
+    assert await case.control.forget(make.NOW_US + 2, 1) == 1
+    assert await all_pages(case, InvocationQuery()) == ["2", "1"], "in the order of their ends"
+    assert await case.control.forget(make.NOW_US + 2, 10) == 1
+    assert await all_pages(case, InvocationQuery()) == ["1"]
+
+
 # ---------------------------------------------------------------------------------------------------------------- pages
 
 
@@ -417,6 +446,37 @@ async def test_pages_of_one_inference_id(case: Case) -> None:
     assert await all_pages(case, InvocationQuery(inference_id="mine", states=frozenset({S.FAILED}))) == ["m0"]
     assert await all_pages(case, InvocationQuery(inference_id="mine", endpoint_id="endpoint-other")) == []
     assert await all_pages(case, InvocationQuery(inference_id="n1")) == [], "that is our id, nobody called it so"
+
+
+async def test_a_page_is_in_the_order_in_which_they_were_received(case: Case) -> None:
+    for each, received_at_us in (("1", 5), ("2", 3), ("3", 5), ("4", 4)):
+        await case.queue.put(make.invocation(each, received_at_us=received_at_us), None)
+    for limit in (1, 2, 9):
+        assert await all_pages(case, InvocationQuery(limit=limit)) == ["3", "1", "4", "2"]
+        assert await all_pages(case, InvocationQuery(limit=limit, received_before_us=5)) == ["4", "2"]
+        assert await all_pages(case, InvocationQuery(limit=limit, received_after_us=4, endpoint_id="endpoint-e")) == ["3", "1"]
+    assert (await case.records.queue("endpoint-e")).oldest_received_at_us == 3
+
+
+async def test_pages_of_many_states_are_merged(case: Case) -> None:
+    await case.store.apply(Add(make.endpoint("other")))
+    for n in range(8):
+        await case.queue.put(make.invocation(str(n), received_at_us=make.NOW_US + n), None)
+    await case.queue.put(make.invocation("x", endpoint_id="endpoint-other", received_at_us=make.NOW_US + 3), None)
+    claims = await case.claim(6)
+    await case.end(claims[0], S.FAILED)
+    await case.end(claims[2], S.STOPPED)
+    await case.end(claims[3], S.FAILED)
+    await case.queue.release(claims[4].lease, Back(end=AttemptEnd.RETRIED, delay_s=60))
+    for limit in (1, 3, 9):
+        assert await all_pages(case, InvocationQuery(limit=limit)) == ["7", "6", "5", "4", "x", "3", "2", "1", "0"]
+        some = frozenset({S.FAILED, S.QUEUED, S.DELAYED})
+        assert await all_pages(case, InvocationQuery(limit=limit, states=some)) == ["7", "6", "4", "x", "3", "0"]
+        assert await all_pages(case, InvocationQuery(limit=limit, states=some, endpoint_id="endpoint-other")) == ["x"]
+        assert await all_pages(case, InvocationQuery(limit=limit, reason_contains="CAUSE")) == ["3", "2", "0"]
+        failed = InvocationQuery(limit=limit, reason_contains="CAUSE", states=frozenset({S.FAILED}))
+        assert await all_pages(case, failed) == ["3", "0"]
+        assert await all_pages(case, InvocationQuery(limit=limit, reason_contains="")) == ["3", "2", "0"]
 
 
 async def test_a_page_is_stable_under_inserts(case: Case) -> None:

@@ -12,6 +12,8 @@ AHEAD_MAX = 100_000
 """Invocations ahead in a queue are counted up to here."""
 RETURNS_KEPT = 10
 """Attempts of one invocation that were nobody's fault and are kept: the newest."""
+COUNTED_MAX = 100_000
+"""Invocations that are Delayed, Running or Publishing are counted up to here."""
 
 
 class AttemptEnd(StrEnum):
@@ -103,7 +105,10 @@ class QueuePlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
-    """An endpoint's queue at a moment: how many invocations are in which state that is not an end."""
+    """An endpoint's queue at a moment: how many invocations are in which state that is not an end.
+
+    Queued ones are counted exactly, the others up to COUNTED_MAX.
+    """
 
     queued: int
     delayed: int

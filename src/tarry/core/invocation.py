@@ -6,6 +6,7 @@ the outcome for ever. A lost lease puts Running back to Queued; a retry puts it 
 """
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -264,9 +265,15 @@ def redriven(ended: Invocation, *, endpoint_id: str, invocation_id: str, now_us:
     )
 
 
-def is_same_request(one: Invocation, other: Invocation) -> bool:
-    """Whether two requests that were named alike ask for the same."""
-    return all(getattr(one, field) == getattr(other, field) for field in _ASKED)
+def same_key(invocation: Invocation) -> str | None:
+    """Equal for two invocations that ask for the same under the same InferenceId; None where the caller gave none.
+
+    It is kept beside the invocation: what it is made from can be changed by a migration only.
+    """
+    if not invocation.named_by_caller:
+        return None
+    asked = json.dumps([getattr(invocation, field) for field in _ASKED])
+    return hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()
 
 
 _ASKED = ("inference_id", "endpoint_id", "input_location", "body_sha256", "content_type", "accept", "custom_attributes")

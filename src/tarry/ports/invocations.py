@@ -10,7 +10,7 @@ from tarry.ports.store import Page
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvocationQuery:
-    """One page of invocations, newest first. Time bounds are exclusive, in microseconds."""
+    """One page of invocations, the last received first. Time bounds are exclusive, in microseconds."""
 
     limit: int = 100
     token: str | None = None
@@ -31,6 +31,10 @@ class InvocationRecords(Protocol):
         """All that is known of this invocation, or None."""
         ...
 
+    async def state(self, id: str) -> InvocationState | None:
+        """The state of this invocation, or None: one small row, for those who look again and again."""
+        ...
+
     async def named(self, inference_id: str, limit: int) -> list[InvocationRecord]:
         """The newest ``limit`` invocations whose caller gave this InferenceId, newest first."""
         ...
@@ -38,7 +42,8 @@ class InvocationRecords(Protocol):
     async def page(self, query: InvocationQuery) -> Page[InvocationRecord]:
         """One page, stable under inserts.
 
-        It may hold fewer than ``limit``, even none, and still have a next one: a call looks at a bounded number of rows.
+        With ``reason_contains`` it may hold fewer than ``limit``, even none, and still have a next one: a call looks at a
+        bounded number of reasons.
         InvalidRequest for a token that is not ours.
         """
         ...

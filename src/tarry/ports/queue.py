@@ -102,7 +102,7 @@ class InvocationQueue(Protocol):
     async def put(self, invocation: Invocation, body: bytes | None, *, same_since_us: int | None = None) -> Invocation:
         """Accept: durable when this returns. Many concurrent puts share one commit. Returns what was accepted.
 
-        With ``same_since_us`` that is the newest invocation received since then that asks for the same (``is_same_request``),
+        With ``same_since_us`` that is the newest invocation received since then that asks for the same (``same_key``),
         if there is one, whatever became of it; then nothing is put.
 
         An invocation with ``redrive_of`` is put once: Conflict if another repeats that one already.

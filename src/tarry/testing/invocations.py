@@ -31,6 +31,11 @@ class FakeInvocationRecords:
             notification_error=self._outbox.error(id),
         )
 
+    async def state(self, id: str) -> InvocationState | None:
+        """See ports.InvocationRecords."""
+        row = self._queue.rows.get(id)
+        return None if row is None else row.state
+
     async def named(self, inference_id: str, limit: int) -> list[InvocationRecord]:
         """See ports.InvocationRecords."""
         return [
@@ -41,7 +46,7 @@ class FakeInvocationRecords:
 
     async def page(self, query: InvocationQuery) -> Page[InvocationRecord]:
         """See ports.InvocationRecords."""
-        newest = self._newest()
+        newest = sorted(self._newest(), key=lambda record: record.invocation.received_at_us, reverse=True)
         if query.token is not None:
             if query.token not in self._queue.rows:
                 raise InvalidRequest("The token of the next page was not given out by this server; begin the list again.")
@@ -56,9 +61,10 @@ class FakeInvocationRecords:
         if here is None or here.state is not InvocationState.QUEUED:
             return None
         of_endpoint = [row for row in self._waiting(here.invocation.endpoint_id) if row.state is InvocationState.QUEUED]
-        ordered = sorted((row for row in of_endpoint if not row.stop_requested), key=lambda row: row.rank)
+        ordered = sorted(of_endpoint, key=lambda row: row.rank)
+        ahead = ordered[: next(n for n, row in enumerate(ordered) if row is here)]
         return QueuePlace(
-            ahead=next((n for n, row in enumerate(ordered) if row is here), 0),
+            ahead=sum(1 for row in ahead if not row.stop_requested),
             running=(await self.queue(here.invocation.endpoint_id)).running,
             attempt_s=self._attempt_s(here.invocation.endpoint_id),
         )
@@ -72,7 +78,7 @@ class FakeInvocationRecords:
             delayed=states.count(InvocationState.DELAYED),
             running=states.count(InvocationState.RUNNING),
             publishing=states.count(InvocationState.PUBLISHING),
-            oldest_received_at_us=waiting[0].invocation.received_at_us if waiting else None,
+            oldest_received_at_us=min((row.invocation.received_at_us for row in waiting), default=None),
         )
 
     async def body(self, id: str) -> bytes | None:
@@ -124,7 +130,8 @@ class FakeQueueControl:
     async def forget(self, ended_before_us: int, limit: int) -> int:
         """See ports.QueueControl."""
         decided = [row for row in self._queue.rows.values() if row.state in TERMINAL and row.decision]
-        gone = [row for row in decided if row.decision and row.decision.outcome.ended_at_us < ended_before_us]
+        ended = [(row.decision.outcome.ended_at_us, n, row) for n, row in enumerate(decided) if row.decision]
+        gone = [row for ended_at_us, _, row in sorted(ended) if ended_at_us < ended_before_us]
         for row in gone[:limit]:
             self._queue.forget(row)
         return len(gone[:limit])
@@ -150,5 +157,5 @@ def _passes(record: InvocationRecord, query: InvocationQuery) -> bool:
         and (not query.states or record.state in query.states)
         and (query.received_after_us is None or invocation.received_at_us > query.received_after_us)
         and (query.received_before_us is None or invocation.received_at_us < query.received_before_us)
-        and (query.reason_contains is None or query.reason_contains.lower() in (reason or "").lower())
+        and (query.reason_contains is None or (reason is not None and query.reason_contains.lower() in reason.lower()))
     )

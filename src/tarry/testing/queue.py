@@ -8,7 +8,7 @@ from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.errors import AlreadyExists, Bug, Conflict, EndpointNotFound, LeaseLost, StopRequested, Throttled
 from tarry.core.history import LEASE_RAN_OUT, RETURNS_KEPT, SERVER_DIED, AttemptEnd, InvocationRecord, UndecidedAttempt
 from tarry.core.instance import Instance, InstanceState
-from tarry.core.invocation import LOST_ATTEMPTS_MAX, TERMINAL, Invocation, InvocationState, is_same_request, rank_us
+from tarry.core.invocation import LOST_ATTEMPTS_MAX, TERMINAL, Invocation, InvocationState, rank_us, same_key
 from tarry.core.retry import is_due
 from tarry.core.retry_policy import BACKOFF_S_MAX
 from tarry.ports import (
@@ -202,8 +202,9 @@ class FakeInvocationQueue:
         return is_due(row.due_at_us or 0, now_us, BACKOFF_S_MAX) or row.stop_requested or self._is_gone(row)
 
     def _same(self, invocation: Invocation, since_us: int) -> Invocation | None:
-        alike = (row.invocation for row in reversed(self.rows.values()) if row.invocation.named_by_caller)
-        return next((one for one in alike if one.received_at_us >= since_us and is_same_request(one, invocation)), None)
+        alike = (row.invocation for row in reversed(self.rows.values()) if same_key(row.invocation) is not None)
+        same = (one for one in alike if one.received_at_us >= since_us and same_key(one) == same_key(invocation))
+        return max(same, key=lambda one: one.received_at_us, default=None)
 
     def _queued(self) -> list[Row]:
         return [row for row in self.rows.values() if row.state is InvocationState.QUEUED]

@@ -4,7 +4,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
@@ -14,7 +13,7 @@ from tarry.backends.database.queue_rows import count_queued
 from tarry.backends.database.schema import backlog, endpoint, invocation, invocation_body
 from tarry.core.endpoint import EndpointStatus
 from tarry.core.errors import AlreadyExists, Conflict, EndpointNotFound, Throttled
-from tarry.core.invocation import Invocation, InvocationState, is_same_request, rank_us
+from tarry.core.invocation import Invocation, InvocationState, rank_us, same_key
 
 _GONE = {EndpointStatus.DELETING, EndpointStatus.DELETED}
 _ENDPOINT = Prepared(
@@ -22,10 +21,11 @@ _ENDPOINT = Prepared(
     .select_from(endpoint.outerjoin(backlog, backlog.c.endpoint_id == endpoint.c.id))
     .where(endpoint.c.id == bindparam("of"))
 )
-_NAMED_ALIKE = (
+_SAME = Prepared(
     select(invocation.c.request)
-    .where(invocation.c.inference_id == bindparam("inference_id"), invocation.c.received_at_us >= bindparam("since_us"))
-    .order_by(invocation.c.seq.desc())
+    .where(invocation.c.same_key == bindparam("same_key"), invocation.c.received_at_us >= bindparam("since_us"))
+    .order_by(invocation.c.received_at_us.desc(), invocation.c.seq.desc())
+    .limit(1)
 )
 _REDRIVE = (
     update(invocation)
@@ -41,6 +41,7 @@ _ADD = Prepared(
     "rank_us",
     "received_at_us",
     "inference_id",
+    "same_key",
     "state",
     "attempts",
     "lost_attempts",
@@ -57,13 +58,14 @@ class Offer:
 
     invocation: Invocation
     request: str
+    same_key: str | None
     body: bytes | None
     same_since_us: int | None = None
 
 
 def offer(invocation: Invocation, body: bytes | None, same_since_us: int | None = None) -> Offer:
     """Make an offer."""
-    return Offer(invocation, dump(invocation), body, same_since_us)
+    return Offer(invocation, dump(invocation), same_key(invocation), body, same_since_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +126,13 @@ class Accepting:
 
 def _same(connection: Connection, item: Offer, accepted: Sequence[Offer]) -> Invocation | None:
     """The newest invocation that the offer repeats, of this batch or of an earlier one."""
-    if item.same_since_us is None:
+    if item.same_since_us is None or item.same_key is None:
         return None
-    needs = {"inference_id": item.invocation.inference_id, "since_us": item.same_since_us}
-    batch = (other.invocation for other in reversed(accepted))
-    found = (load(Invocation, request) for request in connection.execute(_NAMED_ALIKE, needs).scalars())
-    return next((other for other in chain(batch, found) if is_same_request(other, item.invocation)), None)
+    for other in reversed(accepted):
+        if other.same_key == item.same_key:
+            return other.invocation
+    found = _SAME.first(connection, {"same_key": item.same_key, "since_us": item.same_since_us})
+    return None if found is None else load(Invocation, found.request)
 
 
 def _redriven(connection: Connection, item: Offer) -> Exception | None:
@@ -150,6 +153,7 @@ def _insert(connection: Connection, accepted: Sequence[Offer]) -> None:
             "rank_us": rank_us(item.invocation.received_at_us, item.invocation.priority),
             "received_at_us": item.invocation.received_at_us,
             "inference_id": item.invocation.inference_id if item.invocation.named_by_caller else None,
+            "same_key": item.same_key,
             "state": InvocationState.QUEUED.value,
             "attempts": 0,
             "lost_attempts": 0,

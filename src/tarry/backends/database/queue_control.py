@@ -1,15 +1,13 @@
 """ports.QueueControl in SQL: stops and priorities, written as marks that the queue itself looks at."""
 
-from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Select, and_, bindparam, case, delete, func, select, update
 
-from tarry.backends.database.documents import load
 from tarry.backends.database.queue_rows import CLAIMABLE_ROWS, DELAYED_ROWS, literal_state
 from tarry.backends.database.schema import decision, invocation, outbox
 from tarry.backends.database.transactions import Database
-from tarry.core.invocation import TERMINAL, InvocationState, Outcome, rank_us
+from tarry.core.invocation import TERMINAL, InvocationState, rank_us
 from tarry.ports import CHANNEL_STOPS, Clock, Wakeups
 
 PURGE_BATCH = 1000
@@ -32,11 +30,11 @@ _PRIORITISE = (
     .where(invocation.c.seq == bindparam("of"))
     .values(priority=bindparam("to"), rank_us=bindparam("new_rank_us"))
 )
-_FIRST_DECIDED = (
-    select(decision.c.invocation_id, decision.c.outcome)
+_ENDED_BEFORE = (
+    select(decision.c.invocation_id)
     .join(invocation, invocation.c.id == decision.c.invocation_id)
-    .where(invocation.c.state.in_([literal_state(state) for state in sorted(TERMINAL)]))
-    .order_by(decision.c.seq)
+    .where(decision.c.ended_at_us < bindparam("before_us"), invocation.c.state != literal_state(InvocationState.PUBLISHING))
+    .order_by(decision.c.ended_at_us)
     .limit(bindparam("limit"))
 )
 _THESE: BindParameter[Any] = bindparam("ids", expanding=True)
@@ -79,9 +77,10 @@ class SqlQueueControl:
     async def _purge_some(self, endpoint_id: str, last: int) -> int:
         def run(connection: Connection) -> int:
             seqs: list[int] = []
-            for rows in (CLAIMABLE_ROWS, DELAYED_ROWS):
-                found = _waiting(endpoint_id, last).where(rows).limit(PURGE_BATCH - len(seqs))
-                seqs += connection.execute(found).scalars().all()
+            claimable = _waiting(endpoint_id, last).where(CLAIMABLE_ROWS).order_by(invocation.c.bucket, invocation.c.rank_us)
+            delayed = _waiting(endpoint_id, last).where(DELAYED_ROWS)
+            for found in (claimable, delayed):  # the order is that of the index of claims, which holds no stopped ones
+                seqs += connection.execute(found.limit(PURGE_BATCH - len(seqs))).scalars().all()
             if seqs:
                 connection.execute(_STOP, {"seqs": seqs, "now_us": self._clock.now_us()})
             return len(seqs)
@@ -106,10 +105,9 @@ class SqlQueueControl:
         """See ports.QueueControl."""
 
         def run(connection: Connection) -> int:
-            ended = connection.execute(_FIRST_DECIDED, {"limit": limit}).all()
-            gone = list(takewhile(lambda row: load(Outcome, row.outcome).ended_at_us < ended_before_us, ended))
+            gone = connection.execute(_ENDED_BEFORE, {"before_us": ended_before_us, "limit": limit}).scalars().all()
             if gone:
-                ids = {"ids": [row.invocation_id for row in gone]}
+                ids = {"ids": gone}
                 connection.execute(_FORGET_NOTIFICATIONS, ids)
                 connection.execute(_FORGET, ids)  # bodies, attempts and decisions go with it
             return len(gone)

@@ -27,7 +27,9 @@ AnnounceInTransaction = Callable[[Connection, Sequence[Notification], int], Mapp
 were taken, each with how many subscribers it goes to; the others go the way of the outbox, which says why they cannot be."""
 
 _EMPTIED = {"staged": None, "inline": None, "notification": None}
-_DECIDE = Prepared(insert(decision_table), "invocation_id", "outcome", "staged", "inline", "notification", "announced_at_us")
+_DECIDE = Prepared(
+    insert(decision_table), "invocation_id", "outcome", "ended_at_us", "staged", "inline", "notification", "announced_at_us"
+)
 _state_after = update(invocation).where(invocation.c.seq == bindparam("of")).values(state=bindparam("state_after"))
 _MOVE = Prepared(_state_after)
 _END = Prepared(_state_after.values(**NO_LEASE))
@@ -159,7 +161,12 @@ def _refusal(held: Held | None, lease: Lease, decision: Decision) -> Exception |
 
 def _row(decision: Decision) -> dict[str, Any]:
     outcome = replace(decision.outcome, response=None)  # the notification has the response, the object is the response
-    return {"invocation_id": decision.invocation_id, "outcome": dump(outcome), "announced_at_us": None}
+    return {
+        "invocation_id": decision.invocation_id,
+        "outcome": dump(outcome),
+        "ended_at_us": outcome.ended_at_us,
+        "announced_at_us": None,
+    }
 
 
 def note_announced(connection: Connection, notification_ids: Collection[str], now_us: int) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Text, and_, bindparam, insert,
 from tarry.backends.database.prepared import Prepared
 from tarry.backends.database.schema import backlog, counter, invocation
 from tarry.backends.database.transactions import Database
-from tarry.core.invocation import InvocationState
+from tarry.core.invocation import TERMINAL, InvocationState
 from tarry.ports import Clock, Ids, Lease
 
 
@@ -27,7 +27,9 @@ STOPPING_ROWS = and_(QUEUED_ROWS, invocation.c.stop_requested_at_us.is_not(None)
 DELAYED_ROWS = invocation.c.state == literal_state(InvocationState.DELAYED)
 RUNNING_ROWS = invocation.c.state == literal_state(InvocationState.RUNNING)
 PUBLISHING_ROWS = invocation.c.state == literal_state(InvocationState.PUBLISHING)
-HELD_ROWS = invocation.c.state.in_([literal_state(InvocationState.RUNNING), literal_state(InvocationState.PUBLISHING)])
+HELD = (InvocationState.RUNNING, InvocationState.PUBLISHING)
+HELD_ROWS = invocation.c.state.in_([literal_state(state) for state in HELD])
+ENDED_ROWS = invocation.c.state.in_([literal_state(state) for state in sorted(TERMINAL)])
 
 SWEEPER = "sweeper"
 """The instance_id of leases that no instance holds: the sweeper's own."""

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, select
 
 from tarry.backends.database.documents import load
-from tarry.backends.database.queue_rows import HELD_ROWS, literal_state
+from tarry.backends.database.queue_rows import HELD, HELD_ROWS, literal_state
 from tarry.backends.database.schema import decision, invocation
 from tarry.core.errors import Bug
 from tarry.core.history import InvocationRecord
@@ -16,6 +16,7 @@ from tarry.core.invocation import Invocation, InvocationState, Outcome
 
 RECORD = select(
     invocation.c.seq,
+    invocation.c.received_at_us,
     invocation.c.request,
     invocation.c.state,
     invocation.c.attempts,
@@ -44,20 +45,16 @@ def find_records(
     connection: Connection, where: dict[str, str | Sequence[str]], limit: int | None = None
 ) -> list[InvocationRecord]:
     """All records (the first ``limit``) whose fields equal, or are among, the given values, oldest first."""
-    of_states = where.get("state")
+    of_states = where.get("state", tuple(HELD if "instance_id" in where else InvocationState))
     others = {field: wanted for field, wanted in where.items() if field != "state"}
     statement = RECORD.where(*(_condition(field, wanted) for field, wanted in others.items()))
     if "instance_id" in where:  # only a lease has an owner; said for the partial index
         statement = statement.where(HELD_ROWS)
-    statement = statement.order_by(invocation.c.seq).limit(limit)
-    if of_states is None:
-        rows = list(connection.execute(statement))
-    else:  # one state at a time: the index then has the rows in order, and the first of many cost no sort
-        states = {InvocationState(state) for state in ([of_states] if isinstance(of_states, str) else of_states)}
-        found = [
-            list(connection.execute(statement.where(invocation.c.state == literal_state(state)))) for state in sorted(states)
-        ]
-        rows = list(islice(merge(*found, key=lambda row: int(row.seq)), limit))
+    statement = statement.order_by(invocation.c.received_at_us, invocation.c.seq).limit(limit)
+    # One state at a time: the index then has the rows in order, and the first of many cost no sort.
+    states = {InvocationState(state) for state in ([of_states] if isinstance(of_states, str) else of_states)}
+    found = [list(connection.execute(statement.where(invocation.c.state == literal_state(state)))) for state in sorted(states)]
+    rows = islice(merge(*found, key=lambda row: (row.received_at_us, row.seq)), limit)
     return [read_record(row) for row in rows]
 
 

@@ -31,6 +31,8 @@ DELAYED = "state = 'Delayed'"
 """The condition of the index over invocations that wait for their next attempt."""
 HELD = "state IN ('Running', 'Publishing')"
 """The condition of the index over leased invocations."""
+ENDED = "state IN ('Completed', 'Expired', 'Failed', 'Stopped')"
+"""The condition of the index over invocations that have ended: it costs nothing before their end."""
 LIVE = "status <> 'Deleted'"
 """The condition under which an endpoint's name is taken."""
 WAITING = "given_up_at_us IS NULL"
@@ -138,6 +140,7 @@ invocation = Table(
     Column("rank_us", BigInteger, nullable=False),  # core.invocation.rank_us: what is claimed first
     Column("received_at_us", BigInteger, nullable=False),
     Column("inference_id", Text),  # where the caller gave one
+    Column("same_key", Text),  # core.invocation.same_key
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("lost_attempts", Integer, nullable=False),
@@ -154,12 +157,14 @@ invocation = Table(
     _partial("ix_invocation_claim", "endpoint_id", "bucket", "rank_us", "seq", where=CLAIMABLE),
     _partial("ix_invocation_stopping", "stop_requested_at_us", where=STOPPING),
     _partial("ix_invocation_due", "due_at_us", where=DELAYED),
-    _partial("ix_invocation_inference_id", "inference_id", where="inference_id IS NOT NULL"),
+    _partial("ix_invocation_named", "inference_id", "state", "received_at_us", where="inference_id IS NOT NULL"),
     _partial("ix_invocation_expiry", "expires_at_us", where=f"{QUEUED} AND attempts = 0"),
     _partial("ix_invocation_lost", "lost_attempts", where=f"{QUEUED} AND lost_attempts > 0"),
     _partial("ix_invocation_lease", "lease_expires_at_us", where=HELD),
     _partial("ix_invocation_owner", "lease_owner", where=HELD),
-    Index("ix_invocation_endpoint_id_state", "endpoint_id", "state"),
+    _partial("ix_invocation_same", "same_key", "received_at_us", where="same_key IS NOT NULL"),
+    _partial("ix_invocation_ended", "state", "received_at_us", where=ENDED),
+    Index("ix_invocation_of_endpoint", "endpoint_id", "state", "received_at_us"),
 )
 
 invocation_body = Table(
@@ -191,10 +196,12 @@ decision = Table(
     sequence(),
     Column("invocation_id", Text, ForeignKey("invocation.id", ondelete="CASCADE"), nullable=False, unique=True),
     Column("outcome", Text, nullable=False),
+    Column("ended_at_us", BigInteger, nullable=False),  # that of the outcome: by the clock, so it may go back
     Column("staged", Text),  # these three are emptied when the invocation has ended
     Column("inline", LargeBinary),
     Column("notification", Text),
     Column("announced_at_us", BigInteger),  # when the topic took the notification
+    Index("ix_decision_ended_at_us", "ended_at_us"),
 )
 
 backlog = Table(

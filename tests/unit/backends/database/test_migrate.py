@@ -12,16 +12,19 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
+from tests.support import entities as make
 
 import tarry.embedded.buckets.schema
 import tarry.embedded.topics.schema
 from tarry.backends.database import migrate
+from tarry.backends.database.documents import dump
 from tarry.backends.database.schema import metadata
 from tarry.backends.database.store import SqlStore
 from tarry.backends.database.transactions import Database
 from tarry.core.catalog import Container, Model, ModelDataSource
 from tarry.core.errors import SchemaTooNew
 from tarry.core.instance import Instance
+from tarry.core.invocation import same_key
 from tarry.testing.wakeups import FakeWakeups
 
 assert tarry.embedded.buckets.schema
@@ -178,3 +181,23 @@ async def test_documents_of_the_first_schema_are_read_by_this_program(tmp_path: 
     )
     assert instance is not None
     assert instance.addresses == ("http://127.0.0.1:1",)
+
+
+async def test_repeats_and_ends_from_before_the_indexes_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tarry.db"
+    with monkeypatch.context() as before:
+        before.setattr(migrate, "SCHEMA_VERSION", "0005")
+        await migrated(path)
+    named = make.invocation("1", inference_id="mine", named_by_caller=True, content_type="ä")
+    outcome = make.decision("1").outcome
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO invocation (id, endpoint_id, bucket, priority, state, attempts, lost_attempts, expires_at_us, "
+            "inference_id, request) VALUES ('1', 'endpoint-e', 1, 0, 'Completed', 1, 0, 1, 'mine', ?)",
+            [dump(named)],
+        )
+        connection.execute("INSERT INTO decision (invocation_id, outcome) VALUES ('1', ?)", [dump(outcome)])
+    await migrated(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT same_key FROM invocation").fetchall() == [(same_key(named),)]
+        assert connection.execute("SELECT ended_at_us FROM decision").fetchall() == [(outcome.ended_at_us,)]

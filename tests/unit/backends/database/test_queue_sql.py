@@ -5,7 +5,7 @@ import random
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from sqlalchemy import Connection, event, func, insert, select, text
 from tests.support import entities as make
 
 from tarry.backends.database import queue_control
+from tarry.backends.database.documents import dump
 from tarry.backends.database.engine import raw
+from tarry.backends.database.invocation_records import SqlInvocationRecords
 from tarry.backends.database.outbox import SqlOutbox
 from tarry.backends.database.queue import SqlInvocationQueue
 from tarry.backends.database.queue_accept import Bounds
@@ -26,8 +28,8 @@ from tarry.backends.database.store import SqlStore
 from tarry.backends.database.transactions import Database
 from tarry.core.errors import EndpointNotFound, Throttled
 from tarry.core.history import InvocationRecord
-from tarry.core.invocation import InvocationState
-from tarry.ports import LOST, RETURNED, Add
+from tarry.core.invocation import TERMINAL, InvocationState, same_key
+from tarry.ports import LOST, RETURNED, Add, InvocationQuery
 from tarry.testing.clock import FakeClock
 from tarry.testing.ids import FakeIds
 from tarry.testing.wakeups import FakeWakeups
@@ -89,6 +91,10 @@ class Plans:
     def scans(self) -> list[str]:
         return [step for step in self.steps if step.startswith("SCAN")]
 
+    def costly(self) -> list[str]:
+        """Steps that read or sort whole tables. A subquery is scanned as far as its own limit."""
+        return [step for step in self.steps if "TEMP B-TREE" in step or (step.startswith("SCAN") and "anon" not in step)]
+
 
 async def fill(world: World, count: int) -> None:
     """A long backlog, many ended invocations, and ten that are held."""
@@ -106,8 +112,6 @@ async def fill(world: World, count: int) -> None:
 
 
 def make_request(id: str) -> str:
-    from tarry.backends.database.documents import dump
-
     return dump(make.invocation(id))
 
 
@@ -138,6 +142,104 @@ async def test_overdue_rows_are_found_by_their_own_indexes(world: World) -> None
     for index in ("ix_invocation_expiry", "ix_invocation_lost", "ix_invocation_lease"):
         assert index in used
     assert plans.scans() == []
+
+
+@pytest.fixture
+async def old(world: World) -> World:
+    """A world with a past: invocations in every state, most of them ended, all under one InferenceId."""
+    states = [*InvocationState, *[InvocationState.COMPLETED] * 20]
+    rows, decisions = [], []
+    for n in range(500):
+        each, state = make.invocation(f"old{n}", **NAMED, received_at_us=make.NOW_US + n), states[n % len(states)]
+        common = {"id": each.id, "endpoint_id": each.endpoint_id, "bucket": each.bucket, "priority": 0, "lost_attempts": 0}
+        times = {"rank_us": each.received_at_us, "received_at_us": each.received_at_us, "expires_at_us": 2**62}
+        names = {"inference_id": each.inference_id, "same_key": same_key(each), "request": dump(each)}
+        rows.append({**common, **times, **names, "state": state.value, "attempts": 0})
+        if state in TERMINAL | {InvocationState.PUBLISHING}:
+            outcome = make.decision(each.id, state if state in TERMINAL else InvocationState.FAILED).outcome
+            ended = {"outcome": dump(outcome), "ended_at_us": outcome.ended_at_us}
+            decisions.append({"invocation_id": each.id, **ended})
+    await world.database.write(lambda connection: connection.execute(insert(invocation), rows))
+    await world.database.write(lambda connection: connection.execute(insert(decision), decisions))
+    queued = sum(row["state"] == "Queued" for row in rows)
+    await world.database.write(lambda c: c.execute(insert(backlog), {"endpoint_id": "endpoint-e", "queued": queued}))
+    return world
+
+
+S = InvocationState
+NAMED = {"inference_id": "mine", "named_by_caller": True}
+FILTERS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "one state": {"states": frozenset({S.FAILED})},
+    "a state that is no end": {"states": frozenset({S.QUEUED})},
+    "states": {"states": frozenset({S.FAILED, S.EXPIRED, S.STOPPED})},
+    "InferenceId": {"inference_id": "mine"},
+    "states of an InferenceId": {"inference_id": "mine", "states": frozenset({S.FAILED, S.QUEUED})},
+    "received after": {"received_after_us": make.NOW_US + 3},
+    "received before": {"received_before_us": make.NOW_US + 300},
+    "reason": {"reason_contains": "because"},
+}
+
+
+@pytest.mark.parametrize("endpoint_id", [None, "endpoint-e"])
+@pytest.mark.parametrize("filters", FILTERS)
+async def test_a_page_is_read_in_the_order_of_an_index_whatever_the_filter(
+    old: World, filters: str, endpoint_id: str | None
+) -> None:
+    records = SqlInvocationRecords(old.database, old.clock)
+    query = InvocationQuery(limit=5, endpoint_id=endpoint_id, **FILTERS[filters])
+    with Plans(old.database) as plans:
+        page = await records.page(query)
+        assert page.next_token
+        await records.page(replace(query, token=page.next_token))
+    assert len(page.items) == 5
+    assert plans.costly() == []
+    documents = [each for each in plans.statements if "invocation.request" in each]
+    assert len(documents) == 2, "of the rows that are shown, and of no others"
+
+
+async def test_questions_about_queues_and_names_are_answered_from_indexes(old: World) -> None:
+    records = SqlInvocationRecords(old.database, old.clock)
+    queued = "old0"
+    with Plans(old.database) as plans:
+        await records.place(queued)
+        await records.state(queued)
+        await records.history(queued)
+        await records.named("mine", 3)
+        assert (await records.queue("endpoint-e")).queued == 18
+        await old.store.find(InvocationRecord, limit=1, endpoint_id="endpoint-e")
+    assert [step for step in plans.costly() if step != "SCAN decision"] == []  # the last ones, in the order of the key
+    (ahead, *_) = [each for each in plans.steps if "ix_invocation_claim" in each]
+    assert "endpoint_id=? AND bucket=? AND rank_us<?" in ahead
+
+
+async def test_a_request_that_repeats_is_found_without_a_look_at_others_of_its_name(old: World) -> None:
+    with Plans(old.database) as plans:
+        put = await old.queue.put(make.invocation("new", **NAMED), None, same_since_us=0)
+        same = await old.queue.put(make.invocation("newer", **NAMED, input_location=put.input_location), None, same_since_us=0)
+    assert (put.id, same.id) == ("new", "new")
+    assert plans.costly() == []
+    assert [each for each in plans.steps if "ix_invocation_same (same_key=? AND received_at_us>?)" in each]
+    assert not [each for each in plans.steps if "ix_invocation_named" in each]
+
+
+async def test_controls_find_their_rows_by_indexes(old: World) -> None:
+    control = SqlQueueControl(old.database, old.clock, FakeWakeups())
+    with Plans(old.database) as plans:
+        assert await control.purge("endpoint-e") == 36
+        await control.stop("old1")
+        assert await control.forget(make.NOW_US + 1, 10) == 10
+    assert plans.costly() == []
+    assert any("ix_invocation_claim (endpoint_id=?)" in each for each in plans.steps)
+
+
+async def test_a_key_with_no_name_costs_no_index(world: World) -> None:
+    await world.queue.put(make.invocation("1"), None)
+    await world.queue.put(make.invocation("2", **NAMED), None)
+    keys = await world.database.read(
+        lambda c: c.execute(select(invocation.c.same_key).order_by(invocation.c.seq)).scalars().all()
+    )
+    assert keys == [None, same_key(make.invocation("2", **NAMED))]
 
 
 async def test_concurrent_accepts_share_commits(world: World) -> None:
@@ -222,7 +324,7 @@ async def test_a_forgotten_invocation_leaves_no_row_in_any_table(world: World) -
     control = SqlQueueControl(world.database, world.clock, FakeWakeups())
     with Plans(world.database) as plans:
         assert await control.forget(make.NOW_US + 1, 10) == 1
-    assert [step for step in plans.scans() if step != "SCAN decision"] == []  # in the order of its key, as far as the limit
+    assert plans.costly() == []
 
     def left(connection: Connection) -> list[int]:
         tables = (invocation, invocation_body, attempt, decision, outbox)
