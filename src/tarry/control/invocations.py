@@ -111,10 +111,10 @@ class InvocationCommands:
         deadline = clock.monotonic() + timeout_s
         async with self._ports.wakeups.listen(channel_invocation(id)) as hints, self._waiting(id):
             while True:
-                described = await self.describe(id)
+                state = await self._ports.records.state(id)  # not all that is known: many may wait, and look every second
                 left_s = deadline - clock.monotonic()
-                if described.history.record.state in TERMINAL or left_s <= 0 or self._closing:
-                    return described
+                if state is None or state in TERMINAL or left_s <= 0 or self._closing:
+                    return await self.describe(id)
                 await hints.wait(min(left_s, _POLL_S))
 
     def end_waits(self) -> None:
