@@ -23,7 +23,7 @@ from tests.support.queues import CASES, QUEUED_MAX, Case, cases
 
 from tarry.core.deployment import Routing, Share
 from tarry.core.endpoint import Endpoint, EndpointStatus
-from tarry.core.errors import BucketNotFound, EndpointNotFound, LeaseLost, Throttled
+from tarry.core.errors import BucketNotFound, EndpointNotFound, LeaseLost, StopRequested, Throttled
 from tarry.core.history import AttemptEnd, InvocationRecord
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import TERMINAL
@@ -131,6 +131,10 @@ class QueueMachine(RuleBasedStateMachine):
             with pytest.raises(LeaseLost):
                 self.do(self.case.queue.decide(claim.lease, decision))
             return
+        if row.stop and state is not S.STOPPED:
+            with pytest.raises(StopRequested):
+                self.do(self.case.queue.decide(claim.lease, decision))
+            return
         published = len(self.case.published)
         reached = self.do(self.case.queue.decide(claim.lease, decision))
         row.state, row.decision = S.PUBLISHING, decision
@@ -147,7 +151,7 @@ class QueueMachine(RuleBasedStateMachine):
         decision = make.decision(claim.invocation.id)
         assert decision.staged is not None
         nowhere = replace(decision.staged, location=S3Location("missing", "key"))
-        with pytest.raises(BucketNotFound):
+        with pytest.raises(StopRequested if row.stop else BucketNotFound):
             self.do(self.case.queue.decide(claim.lease, replace(decision, staged=nowhere)))
 
     @rule(claim=claims)

@@ -247,7 +247,7 @@ class FakeInvocationQueue:
 
     def _put_back(self, row: Row, back: Back) -> None:
         now_us, owner = self._clock.now_us(), row.lease.instance_id if row.lease else ""
-        delayed, lost = back.end is AttemptEnd.RETRIED, back.end is AttemptEnd.LOST
+        delayed, lost = back.end is AttemptEnd.RETRIED and not row.stop_requested, back.end is AttemptEnd.LOST
         if not (lost and owner == _SWEEPER):  # the sweeper asks no model
             row.lost_attempts += int(lost)
             row.undecided.append(
