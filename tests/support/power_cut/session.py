@@ -21,7 +21,7 @@ from tests.support.subscriber import Subscriber
 BUCKET = "power-cut"
 LARGE = bytes(range(256)) * 1200
 """More than rides in a row: a blob file."""
-MAY_BE_LOST = ("logs", "instances", "models", "environments", "tarry.db-shm")
+MAY_BE_LOST = ("logs", "instances", "models", "environments", "sandbox", "tarry.db-shm")
 """What DIR holds besides: files that are made anew, and SQLite's index of its log, which it never relies on after a crash."""
 _REQUEST_ID = re.compile(rb"\r\nx-amzn?-request-?id: ([^\r]+)\r\n", re.IGNORECASE)
 _MESSAGE_ID = re.compile(rb"\r\nx-amz-sns-message-id: ([^\r]+)\r\n", re.IGNORECASE)
