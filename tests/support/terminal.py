@@ -3,12 +3,18 @@
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import termios
 from collections.abc import Mapping, Sequence
 
 ROWS, COLUMNS = 50, 200
+
+
+def _hear_interrupts() -> None:
+    """As from a terminal: a shell that has started the tests in the background lets them ignore SIGINT, which is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
@@ -26,6 +32,7 @@ class Terminal:
                 stdout=slave,
                 stderr=slave,
                 start_new_session=True,
+                preexec_fn=_hear_interrupts,  # noqa: PLW1509 - it only resets a signal
             )
         finally:
             os.close(slave)
