@@ -173,7 +173,7 @@ def _subscription_values(value: Subscription) -> dict[str, Any]:
 
 
 def insert_notification(connection: Connection, topic_seq: int, new: Message) -> int:
-    """Store a message and one push per confirmed subscription; returns how many. None, if its MessageId is known already."""
+    """Store a message and one push per confirmed subscription; returns how many: 0 if its MessageId is known already."""
     if _KNOWN.first(connection, {"message_id": new.id}) is not None:
         return 0
     message_seq = insert_message(connection, topic_seq, new)
