@@ -153,3 +153,24 @@ async def test_the_sweep_goes_on_after_an_error() -> None:
         world.clock.advance(1)
         await settle_down()
         assert await world.state() is InvocationState.EXPIRED
+
+
+async def test_a_stop_that_overtakes_the_sweep_is_the_end() -> None:
+    world = await World().deploy()
+    invocation = await world.put()
+    world.clock.advance(61)
+    reap = world.queue.reap
+
+    async def reap_and_be_overtaken(limit: int) -> Reaped:
+        reaped = await reap(limit)
+        world.queue.reap = reap  # type: ignore[method-assign]
+        await world.control.stop(invocation.id)
+        return reaped
+
+    world.queue.reap = reap_and_be_overtaken  # type: ignore[method-assign]
+    await world.sweeper.sweep()
+    assert await world.state() is InvocationState.RUNNING, "held by the sweeper, and not Expired"
+    world.clock.advance(31)
+    await world.sweeper.sweep()
+    await world.sweeper.sweep()
+    assert await world.state() is InvocationState.STOPPED
