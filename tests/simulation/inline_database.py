@@ -18,7 +18,7 @@ from tests.simulation.loop import Part
 
 from tarry.backends.database.engine import connect_writing, raw
 from tarry.backends.database.schema import metadata
-from tarry.backends.database.transactions import BATCH_MAX, WRITES_WAITING_MAX, Database, _resolve, _Write
+from tarry.backends.database.transactions import BATCH_MAX, WRITES_WAITING_MAX, Database, _Write
 
 T = TypeVar("T")
 
@@ -78,7 +78,9 @@ class InlineDatabase(Database):
         self._loop = asyncio.get_running_loop()
         self._writes_waiting_max = WRITES_WAITING_MAX
         self._batch_max = BATCH_MAX
+        self._arrived = []
         self._waiting = SimpleQueue()
+        self._unanswered = 0
         self._closing = False
         self._writer_engine = disk.engine
         self._readers = None  # type: ignore[assignment] # the simulated loop has no threads
@@ -94,11 +96,11 @@ class InlineDatabase(Database):
     def _write_waiting(self) -> None:
         if self._waiting.empty() or self._part.dead:
             return
-        batch = [write for write in self._next_arrived() if write is not None]
+        batch, _ = self._next_batch()
         with self._writer_engine.connect() as connection:
             results = self._results(connection, batch)
         self._on_commit(self._part)
-        self._loop.call_later(self._chance.choice(_MOMENTS_S), _resolve, batch, results)
+        self._loop.call_later(self._chance.choice(_MOMENTS_S), self._resolve, batch, results)
 
     def _read(self, fn: Callable[[Connection], T]) -> T:
         with self._writer_engine.begin() as connection:
@@ -106,6 +108,7 @@ class InlineDatabase(Database):
 
     async def close(self) -> None:
         """Later writes are refused. Whoever closes it has waited for its own."""
+        self._hand_over()
         while not self._waiting.empty():
             self._write_waiting()
         self._closing = True

@@ -6,6 +6,7 @@ first rows of the buckets with the first heads, in the order of ranks; how long 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, insert, literal, or_, select, update
@@ -66,13 +67,15 @@ BUCKETS_WITH_THE_FIRST = Prepared(
 )
 """The first n rows of all lie in the n buckets with the first heads."""
 
-FIRST_OF_BUCKETS = (
+_BUCKETS = tuple(f"bucket_{number}" for number in range(CHUNK))
+FIRST_OF_BUCKETS = Prepared(
     select(_head.c.seq)
     .select_from(route.join(_head, _head.c.seq.in_(_claimable_of_bucket(bindparam("limit")))))
-    .where(route.c.endpoint_id == bindparam("endpoint_id"), route.c.bucket.in_(bindparam("buckets", expanding=True)))
+    .where(route.c.endpoint_id == bindparam("endpoint_id"), route.c.bucket.in_([bindparam(name) for name in _BUCKETS]))
     .order_by(*_FIRST)
     .limit(bindparam("limit"))
 )
+"""Of CHUNK buckets; one may be named several times."""
 
 _ROW = Prepared(
     select(
@@ -140,8 +143,10 @@ def _first(connection: Connection, terms: LeaseTerms, by: Instance, limit: int) 
     heads = BUCKETS_WITH_THE_FIRST.all(connection, of | routed)
     if len(heads) <= 1 and limit == 1:
         return [head.seq for head in heads]
-    buckets = [head.bucket for head in heads]
-    return list(connection.execute(FIRST_OF_BUCKETS, {**of, "buckets": buckets}).scalars()) if buckets else []
+    if not heads:
+        return []
+    buckets = dict(zip_longest(_BUCKETS, (head.bucket for head in heads), fillvalue=heads[0].bucket))
+    return [row.seq for row in FIRST_OF_BUCKETS.all(connection, of | buckets)]
 
 
 @dataclass(frozen=True, slots=True)

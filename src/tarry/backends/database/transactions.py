@@ -33,7 +33,7 @@ GroupFunction = Callable[[Connection, Sequence[P]], Sequence[T | Exception]]
 _log = logging.getLogger(__name__)
 
 WRITES_WAITING_MAX = 8192
-"""Writes that may wait for the writer; one more is refused with Throttled."""
+"""Writes that may be on their way to the disk; one more is refused with Throttled."""
 BATCH_MAX = 512
 """Writes in one transaction: bounds how long a reader of fresh data waits."""
 READERS = 2
@@ -93,8 +93,11 @@ class Database:
         self._loop = asyncio.get_running_loop()
         self._writes_waiting_max = writes_waiting_max
         self._batch_max = batch_max
-        self._waiting: SimpleQueue[_Write | None] = SimpleQueue()
+        self._arrived: list[_Write] = []
+        """Handed in since the event loop last came round: they go to the writer together."""
+        self._waiting: SimpleQueue[Sequence[_Write] | None] = SimpleQueue()
         """Ends with None."""
+        self._unanswered = 0
         self._closing = False
         self._writer_engine = connect_writing(path)
         self._reading = _ReadingConnections(connect_reading(path, READERS))
@@ -158,6 +161,7 @@ class Database:
         """Finish what has been handed in, then close. Later writes are refused. Repeats change nothing."""
         if not self._closing:
             self._closing = True
+            self._hand_over()
             self._waiting.put(None)
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
@@ -168,10 +172,32 @@ class Database:
     def _submit(self, write: _Write) -> "asyncio.Future[Any]":
         if self._closing:
             raise Throttled("The server is stopping; try again in a moment.")
-        if self._waiting.qsize() >= self._writes_waiting_max:
+        if self._unanswered >= self._writes_waiting_max:
             raise Throttled(f"{self._writes_waiting_max} writes are waiting for the disk; try again in a moment.")
-        self._waiting.put(write)
+        if not self._arrived:
+            self._loop.call_soon(self._hand_over)
+        self._arrived.append(write)
+        self._unanswered += 1
         return write.future
+
+    def _hand_over(self) -> None:
+        """Give the writer what this round of the event loop has brought: one by one, the first would be committed alone."""
+        for start in range(0, len(self._arrived), self._batch_max):
+            self._waiting.put(self._arrived[start : start + self._batch_max])
+        self._arrived.clear()
+
+    def _resolve(self, batch: list[_Write], results: list[Any]) -> None:
+        """Tell the callers; in the event loop."""
+        self._unanswered -= len(batch)
+        for write, result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                if not write.future.done():
+                    write.future.set_exception(result)
+                continue
+            if write.after is not None:
+                _hint(write.after, result)
+            if not write.future.done():
+                write.future.set_result(result)
 
     def _read(self, fn: Callable[[Connection], T]) -> T:
         try:
@@ -188,16 +214,19 @@ class Database:
         with self._writer_engine.connect() as connection:
             ended = False
             while not ended:
-                arrived = self._next_arrived()
-                batch = [write for write in arrived if write is not None]
-                ended = len(batch) < len(arrived)
+                batch, ended = self._next_batch()
                 if batch:
                     self._answer(batch, self._results(connection, batch))
 
-    def _next_arrived(self) -> list[_Write | None]:
-        """All that has arrived, up to the bound; waits for the first."""
-        first = self._waiting.get()
-        return [first, *(self._waiting.get() for _ in range(min(self._waiting.qsize(), self._batch_max - 1)))]
+    def _next_batch(self) -> tuple[list[_Write], bool]:
+        """All that has arrived, a little beyond the bound at most, and whether it is the last; waits for the first."""
+        batch: list[_Write] = []
+        while not batch or (len(batch) < self._batch_max and not self._waiting.empty()):
+            together = self._waiting.get()
+            if together is None:
+                return batch, True
+            batch += together
+        return batch, False
 
     def _results(self, connection: Connection, batch: list[_Write]) -> list[Any]:
         try:
@@ -208,7 +237,7 @@ class Database:
 
     def _answer(self, batch: list[_Write], results: list[Any]) -> None:
         try:
-            self._loop.call_soon_threadsafe(_resolve, batch, results)
+            self._loop.call_soon_threadsafe(self._resolve, batch, results)
         except RuntimeError:  # the loop has been closed without us: nobody is left who could hear of it
             _log.warning("The event loop ended before the database was closed.")
 
@@ -289,18 +318,6 @@ def _guarded(connection: Connection, run: Callable[[Connection], Any]) -> Any:
         return translated(error)
     driver.execute("RELEASE part")
     return result
-
-
-def _resolve(batch: list[_Write], results: list[Any]) -> None:
-    for write, result in zip(batch, results, strict=True):
-        if isinstance(result, Exception):
-            if not write.future.done():
-                write.future.set_exception(result)
-            continue
-        if write.after is not None:
-            _hint(write.after, result)
-        if not write.future.done():
-            write.future.set_result(result)
 
 
 def _hint(after: Callable[[Any], None], result: Any) -> None:

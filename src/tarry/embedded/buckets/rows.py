@@ -1,7 +1,7 @@
 """Buckets and objects as rows. Plain functions of a connection; each is one step of somebody's transaction."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
@@ -11,6 +11,7 @@ from tarry.core.errors import BucketAlreadyOwned, BucketNotEmpty, BucketNotFound
 from tarry.embedded.buckets.schema import bucket, garbage_blob, stored_object, upload, upload_part
 from tarry.embedded.buckets.values import ANY, BucketInfo, ChecksumType, Condition, ObjectHeaders, ObjectInfo, PartOfObject
 
+_HEADERS = tuple(each.name for each in fields(ObjectHeaders))
 INFO_COLUMNS = [column for column in stored_object.c if column.name not in ("body", "parts")]
 
 _BUCKET = Prepared(select(bucket.c.seq).where(bucket.c.name == bindparam("name")))
@@ -180,7 +181,7 @@ def object_not_found(bucket_name: str, key: bytes) -> ObjectNotFound:
 
 def headers_document(headers: ObjectHeaders) -> dict[str, Any]:
     """Headers as they are stored: what is None is left out."""
-    return {name: value for name, value in asdict(headers).items() if value is not None}
+    return {name: value for name in _HEADERS if (value := getattr(headers, name)) is not None}
 
 
 def info_of(row: Any) -> ObjectInfo:

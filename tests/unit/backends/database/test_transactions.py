@@ -72,6 +72,12 @@ async def test_writes_that_wait_together_share_a_commit(database: Database) -> N
     assert await database.read(names) == [str(n) for n in range(300)]
 
 
+async def test_what_one_round_of_the_loop_brings_shares_a_commit(database: Database) -> None:
+    before = database.commits
+    await asyncio.gather(*(database.insert(row, add(str(n))) for n in range(10)))
+    assert database.commits == before + 1
+
+
 async def test_the_writers_thread_can_be_told_from_the_others(database: Database) -> None:
     def name(_: Connection) -> str:
         return Path(f"/proc/self/task/{threading.get_native_id()}/comm").read_text().strip()
@@ -150,7 +156,7 @@ async def test_after_is_called_when_the_row_is_on_disk_and_only_then(database: D
 
 
 async def test_a_full_writer_throttles_and_recovers(tmp_path: Path) -> None:
-    database = await Database.open(tmp_path / "tarry.db", create=metadata, writes_waiting_max=5)
+    database = await Database.open(tmp_path / "tarry.db", create=metadata, writes_waiting_max=6)  # one is the gate
     async with Gate(database):
         writes = [asyncio.create_task(database.insert(row, add(str(n)))) for n in range(8)]
         await asyncio.sleep(0)
