@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support.crash.errands import REFUSED, SMALL
-from tests.support.crash.held_server import pause, until
+from tests.support.crash.held_server import kill, pause, until
 from tests.support.crash.points import Point
 from tests.support.crash.world import World
 
@@ -91,7 +91,7 @@ def test_a_model_server_may_stand_still_for_longer_than_a_lease(world: World) ->
 def test_killed_model_servers_leave_one_outcome_each(world: World) -> None:
     entries = {point: world.bring_to(point).result() for point in ATTEMPTS_UNDER_WAY}
     for entry in entries.values():
-        os.kill(world.model_server_of(entry), signal.SIGKILL)
+        kill(world.model_server_of(entry))
     for point in ATTEMPTS_UNDER_WAY:
         world.let_go(point)
     world.settle()

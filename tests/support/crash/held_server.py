@@ -204,6 +204,16 @@ def pause(pid: int) -> None:
     until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, f"process {pid} to stand still")
 
 
+def kill(pid: int) -> None:
+    """SIGKILL, and wait until the process has ended: till then its sockets may still take a connection."""
+    ended = os.pidfd_open(pid)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        assert select.select([ended], [], [], WAIT_S_MAX)[0], f"process {pid} did not end"
+    finally:
+        os.close(ended)
+
+
 class Meeting:
     """Where the stub image waits in the middle of an inference; see its ``meet``."""
 
