@@ -237,6 +237,15 @@ async def test_a_release_counts_only_when_it_was_lost(case: Case) -> None:
     assert (record.state, record.attempts, record.lost_attempts) == (S.QUEUED, 3, 1)
 
 
+async def test_a_claim_may_leave_those_with_a_lost_attempt_to_others(case: Case) -> None:
+    await case.put("lost", "returned", "new")
+    for claim, back in zip(await case.claim(2), (LOST, RETURNED), strict=True):
+        await case.queue.release(claim.lease, back)
+    assert ids_of(await case.queue.claim(case.instance, 1, with_lost=False)) == ["returned"]
+    assert ids_of(await case.queue.claim(case.instance, 5, with_lost=False)) == ["new"]
+    assert ids_of(await case.claim(5)) == ["lost"]
+
+
 async def test_the_third_lost_attempt_ends_it(case: Case) -> None:
     await case.put("1", "2")
     for lost in range(1, 4):

@@ -234,7 +234,7 @@ class Judge:
     # ----------------------------------------------------------------------------------------------------- the queue
 
     def _check_order(self, before: Mapping[str, Row]) -> None:
-        """No claim passes over what waited before it and could have been taken."""
+        """No claim passes over what waited before it and could have been taken; but for lost ones, which have to be alone."""
         claimed = [
             row
             for name, row in self.rows.items()
@@ -246,7 +246,12 @@ class Judge:
         for last in claimed:
             place = self._place_of(last.owner or "")
             passed = [
-                row for row in waiting if row.order < last.order and self._is_claimable(row) and place in self._places_of(row)
+                row
+                for row in waiting
+                if row.order < last.order
+                and self._is_claimable(row)
+                and place in self._places_of(row)
+                and (last.lost or not row.lost)
             ]
             require(not passed, "order", f"{last.invocation.id} was claimed before {[row.invocation.id for row in passed]}")
 

@@ -62,12 +62,12 @@ class QueueModel:
             return Overdue.LOST
         return Overdue.EXPIRED if row.attempts == 0 and row.invocation.expires_at_us <= now_us else None
 
-    def claimable(self, instance_id: str, now_us: int) -> list[Row]:
+    def claimable(self, instance_id: str, now_us: int, *, with_lost: bool = True) -> list[Row]:
         """What this instance may have, in order."""
         if instance_id not in self.in_service or self.deleted:
             return []
         mine = [row for row in self.waiting() if self.routes.get(row.invocation.bucket) == instance_id]
-        return [row for row in mine if self.overdue(row, now_us) is None]
+        return [row for row in mine if self.overdue(row, now_us) is None and (with_lost or not row.lost)]
 
     def take(self, claim: Claim, now_us: int) -> None:
         """It was leased."""

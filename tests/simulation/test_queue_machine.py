@@ -94,9 +94,9 @@ class QueueMachine(RuleBasedStateMachine):
             assert self.do(self.case.queue.put(invocation, None)) == invocation
             self.model.put(invocation)
 
-    @rule(target=claims, by=INSTANCES, limit=st.integers(0, 4))
-    def claim(self, by: str, limit: int) -> Any:
-        return multiple(*self._claim(by, limit))
+    @rule(target=claims, by=INSTANCES, limit=st.integers(0, 4), with_lost=st.booleans())
+    def claim(self, by: str, limit: int, with_lost: bool) -> Any:
+        return multiple(*self._claim(by, limit, with_lost=with_lost))
 
     @rule(target=claims, by=INSTANCES, seconds=SECONDS)
     def claim_again_after_a_while(self, by: str, seconds: float) -> Any:
@@ -294,9 +294,9 @@ class QueueMachine(RuleBasedStateMachine):
             self._taken_over(row)
         return reaped
 
-    def _claim(self, by: str, limit: int) -> list[Claim]:
-        wanted = self.model.claimable(by, self._now_us())[:limit]
-        claims: list[Claim] = self.do(self.case.queue.claim(self.instances[by], limit))
+    def _claim(self, by: str, limit: int, *, with_lost: bool = True) -> list[Claim]:
+        wanted = self.model.claimable(by, self._now_us(), with_lost=with_lost)[:limit]
+        claims: list[Claim] = self.do(self.case.queue.claim(self.instances[by], limit, with_lost=with_lost))
         assert [claim.invocation.id for claim in claims] == [row.invocation.id for row in wanted]
         for claim, row in zip(claims, wanted, strict=True):
             self._take(claim, by)

@@ -1,12 +1,13 @@
 """The slots of one instance: how many invocations it works on at once, and which of them alone.
 
 A request whose attempt was lost may be what killed its instance. It is tried again only by itself, so that it takes nobody
-with it a second time: what was in flight beside it loses one attempt and no more.
+with it a second time: what was in flight beside it loses one attempt and no more. An idle instance takes it at once; only
+where all are busy does one claim it, set it aside, and claim nothing more until it has become idle.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import structlog
@@ -31,8 +32,18 @@ SET_ASIDE = replace(UNTOUCHED, reason="It was set aside, to be tried alone, and 
 class InstanceSlots:
     """Free and busy slots. What is in flight outlives ``run``: a drain, or an error in claiming, does not touch it."""
 
-    def __init__(self, instance: Instance, queue: InvocationQueue, worker: Worker, models: ModelServer, clock: Clock) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        queue: InvocationQueue,
+        worker: Worker,
+        models: ModelServer,
+        clock: Clock,
+        all_slots: Iterable["InstanceSlots"],
+    ) -> None:
+        """``all_slots`` are those of every instance of this process, as they come and go."""
         self.instance = instance
+        self._all = all_slots
         self.accepting = True
         self.silent = False
         """Its row says that it does not answer /ping."""
@@ -60,7 +71,7 @@ class InstanceSlots:
         for task, work in self.busy.items():
             if work.claim.lease in leases:
                 task.cancel()
-        self._aside = deque(claim for claim in self._aside if claim.lease not in leases)
+        self._drop_aside(leases)
 
     async def stop(self, leases: Collection[Lease]) -> None:
         """End what is to be stopped: what is in flight here, the rest by the sweeper."""
@@ -69,9 +80,18 @@ class InstanceSlots:
                 work.stopping = True
                 task.cancel()
         unwanted = [claim for claim in self._aside if claim.lease in leases]
-        self._aside = deque(claim for claim in self._aside if claim.lease not in leases)
+        self._drop_aside(leases)
         for claim in unwanted:
             await self._queue.release(claim.lease, SET_ASIDE)
+
+    def _drop_aside(self, leases: Collection[Lease]) -> None:
+        self._aside = deque(claim for claim in self._aside if claim.lease not in leases)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has nothing and may claim."""
+        unfit = self._suspect or self.silent or self._clock.monotonic() < self._paused_until
+        return self.accepting and not self.busy and not self._aside and not unfit
 
     def retire(self) -> None:
         """Claim nothing more."""
@@ -115,17 +135,37 @@ class InstanceSlots:
         free = self._free()
         if self._alone is not None or not await self._may_work():
             return False
-        if self._aside:
-            if not self.busy:
-                self._alone = self._start(self._aside.popleft())
+        if self._aside and not self.busy:
+            self._alone = self._start(self._aside.popleft())
             return False
-        claims = await self._queue.claim(self.instance, free) if free > 0 else []
+        leave_lost = bool(self.busy) and self._another_is_idle()
+        if leave_lost:
+            await self._hand_over()
+        if self._aside:
+            return False
+        wanted = free if self.busy else min(free, 1)  # the first decides: one that was lost before is to be alone
+        claims = await self._queue.claim(self.instance, wanted, with_lost=not leave_lost) if wanted > 0 else []
         for claim in claims:
             if claim.lost_attempts:
                 self._aside.append(claim)
             else:
                 self._start(claim)
         return bool(claims)
+
+    def _another_is_idle(self) -> bool:
+        """Whether another instance of the same variant would start a lost one at once."""
+        mine = self._place
+        return any(each.idle for each in self._all if each is not self and each._place == mine)
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        return self.instance.deployment_id, self.instance.variant_name
+
+    async def _hand_over(self) -> None:
+        """What is set aside goes back to the queue, uncounted, for the idle one to claim."""
+        for claim in tuple(self._aside):
+            await self._queue.release(claim.lease, SET_ASIDE)
+            self._drop_aside([claim.lease])
 
     def _free(self) -> int:
         """How many more the container may get. A request whose answer is here does not count, but not without end."""

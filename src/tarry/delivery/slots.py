@@ -94,7 +94,7 @@ class Slots:
         """Start the loop of an instance; where it ended in an error, again, with what is in flight as it is."""
         slots = self._slots.get(instance.id)
         if slots is None:
-            slots = InstanceSlots(instance, self._queue, self._worker, self._models, self._clock)
+            slots = InstanceSlots(instance, self._queue, self._worker, self._models, self._clock, self._slots.values())
             self._slots[instance.id] = slots
         loop = asyncio.create_task(slots.run(self._wakeups), name=f"slots {instance.id}")
         self._loops[instance.id] = loop

@@ -112,8 +112,10 @@ class InvocationQueue(Protocol):
         """
         ...
 
-    async def claim(self, instance: Instance, limit: int) -> list[Claim]:
+    async def claim(self, instance: Instance, limit: int, *, with_lost: bool = True) -> list[Claim]:
         """Lease up to ``limit`` queued invocations from the buckets routed to this instance's variant, lowest rank first.
+
+        Without ``with_lost`` those are passed over an attempt of which was lost.
 
         Atomic: no two claims take the same invocation. Takes nothing for an instance that is not InService. Expired ones
         and those to be stopped are left to ``reap``.

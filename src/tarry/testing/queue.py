@@ -104,7 +104,7 @@ class FakeInvocationQueue:
         self._wakeups.notify(channel_queue(invocation.endpoint_id))
         return invocation
 
-    async def claim(self, instance: Instance, limit: int) -> list[Claim]:
+    async def claim(self, instance: Instance, limit: int, *, with_lost: bool = True) -> list[Claim]:
         """See ports.InvocationQueue."""
         stored = self._store.entities.get((Instance, instance.id))
         endpoint = self._store.entities.get((Endpoint, instance.endpoint_id))
@@ -117,7 +117,7 @@ class FakeInvocationQueue:
             for row in self._queued()
             if row.invocation.endpoint_id == instance.endpoint_id
             and row.invocation.bucket in routed
-            and row.lost_attempts < LOST_ATTEMPTS_MAX
+            and row.lost_attempts < (LOST_ATTEMPTS_MAX if with_lost else 1)
             and not row.stop_requested
             and (row.attempts or row.invocation.expires_at_us > now_us)
         ]

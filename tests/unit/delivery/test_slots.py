@@ -12,7 +12,7 @@ from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import InvocationState
 from tarry.delivery.instance_slots import SETTLING_FACTOR
 from tarry.delivery.slots import Slots
-from tarry.ports import LOST, RETURNED, Back, Claim, Decision, Lease, ModelRequest, Renewed, Replace
+from tarry.ports import LOST, RETURNED, Add, Back, Claim, Decision, Lease, ModelRequest, Renewed, Replace
 from tarry.testing.modelserver import FakeAnswer
 
 
@@ -186,6 +186,56 @@ async def test_a_poison_request_takes_its_neighbours_with_it_once_and_not_again(
         assert (record.state, record.lost_attempts) == (InvocationState.FAILED, 3)
 
 
+async def test_an_idle_instance_starts_one_that_was_lost_at_once_and_leaves_the_others_in_the_queue() -> None:
+    world = await World().deploy()
+    world.models.answering = gate = Gate()
+    await world.put("suspect")
+    await world.queue.release((await world.claim()).lease, LOST)
+    for number in range(3):
+        await world.put(str(number))
+    async with world.running(world.slots.run):
+        await settle_down()
+        assert await world.state("suspect") is InvocationState.RUNNING
+        assert await _states(world, range(3)) == [InvocationState.QUEUED] * 3
+        gate.open.set()
+        await settle_down(2000)
+        assert await _states(world, range(3)) == [InvocationState.COMPLETED] * 3
+    history = await world.records.history("0")
+    assert history is not None
+    assert history.undecided == ()
+
+
+async def test_a_busy_instance_leaves_what_was_lost_to_one_that_is_idle() -> None:
+    world = await World().deploy()
+    world.models.answering = gate = Gate()
+    claims = []
+    for name in ("early", "late"):
+        await world.put(name)
+        claims.append(await world.claim())
+    await world.put("runs")
+    async with world.running(world.slots.run):
+        await settle_down()
+        await world.queue.release(claims[0].lease, LOST)
+        await settle_down()
+        assert world.models.in_flight == 1, "set aside: there is no other instance"
+        other = replace(await world.current_instance(), id="other", addresses=("http://model:2",))
+        await world.store.apply(Add(other))
+        world.wakeups.notify("endpoints")
+        await settle_down()
+        world.wakeups.notify("queue:endpoint-e")  # a busy one looks once a second, too
+        await settle_down()
+        assert world.models.asked == [ADDRESS, "http://model:2"]
+        assert world.queue.rows["early"].attempts == 2, "what was set aside was no attempt"
+        await world.put("beside")
+        await world.queue.release(claims[1].lease, LOST)
+        await settle_down()
+        assert await world.state("beside") is InvocationState.RUNNING
+        gate.open.set()
+        await settle_down(2000)
+        ended = [await world.state(each) for each in ("early", "late", "runs", "beside")]
+        assert ended == [InvocationState.COMPLETED] * 4
+
+
 async def test_an_error_in_claiming_does_not_forget_what_is_in_flight() -> None:
     world = await World().deploy()
     world.models.answering = gate = Gate()
@@ -194,10 +244,10 @@ async def test_an_error_in_claiming_does_not_forget_what_is_in_flight() -> None:
     claim = world.queue.claim
     failing = False
 
-    async def claim_or_fail(instance: Instance, limit: int) -> list[Claim]:
+    async def claim_or_fail(instance: Instance, limit: int, *, with_lost: bool = True) -> list[Claim]:
         if failing:
             raise StorageFull("no room")
-        return await claim(instance, limit)
+        return await claim(instance, limit, with_lost=with_lost)
 
     world.queue.claim = claim_or_fail  # type: ignore[method-assign]
     world.instance = replace(world.instance, concurrency=5)
@@ -255,10 +305,13 @@ async def test_what_waits_its_turn_is_dropped_with_its_lease() -> None:
     world = await World().deploy()
     world.models.answering = gate = Gate()
     await world.put("suspect")
-    await world.queue.release((await world.claim()).lease, LOST)
+    claim = await world.claim()
     await world.put("runs")
     async with world.running(world.slots.run):
         await settle_down()
+        await world.queue.release(claim.lease, LOST)
+        await settle_down()
+        assert await world.state("suspect") is InvocationState.RUNNING
         assert world.models.in_flight == 1
         world.queue.rows["suspect"].lease = None
         world.clock.advance(10)
@@ -354,7 +407,7 @@ async def test_what_was_set_aside_is_given_back_also_where_it_cannot_be_written_
     world = await World().deploy()
     world.models.answering = Gate()
     await world.put("lost before")
-    await world.queue.release((await world.claim()).lease, LOST)
+    claim = await world.claim()
     await world.put("beside")
     release, errors = world.queue.release, [Throttled("busy"), StorageFull("no room")]
 
@@ -366,6 +419,9 @@ async def test_what_was_set_aside_is_given_back_also_where_it_cannot_be_written_
     world.queue.release = release_or_fail  # type: ignore[method-assign]
     async with world.running(world.slots.run):
         await settle_down()
+        await release(claim.lease, LOST)
+        await settle_down()
+        assert await world.state("lost before") is InvocationState.RUNNING
         assert world.models.in_flight == 1, "the one that was lost before waits until it can be alone"
         drain = asyncio.create_task(world.slots.drain(0))
         for _ in range(2):

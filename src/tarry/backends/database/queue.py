@@ -7,7 +7,7 @@ out once their transaction is on disk.
 from collections.abc import Sequence
 
 from tarry.backends.database.queue_accept import Accepting, Bounds, offer
-from tarry.backends.database.queue_claims import claim, release, renew
+from tarry.backends.database.queue_claims import Wanted, claim, release, renew
 from tarry.backends.database.queue_decisions import AnnounceInTransaction, Deciding, Ended, PublishInTransaction
 from tarry.backends.database.queue_reaping import Swept, reap
 from tarry.backends.database.queue_rows import LeaseTerms
@@ -59,9 +59,10 @@ class SqlInvocationQueue:
             self._accepting.accept, offer(invocation, body, same_since_us), after=self._accepted
         )
 
-    async def claim(self, instance: Instance, limit: int) -> list[Claim]:
+    async def claim(self, instance: Instance, limit: int, *, with_lost: bool = True) -> list[Claim]:
         """See ports.InvocationQueue."""
-        return await self._database.write(lambda connection: claim(connection, self._terms, instance, limit))
+        wanted = Wanted(limit, with_lost=with_lost)
+        return await self._database.write(lambda connection: claim(connection, self._terms, instance, wanted))
 
     async def renew(self, leases: Sequence[Lease]) -> Renewed:
         """See ports.InvocationQueue."""

@@ -5,7 +5,7 @@ first rows of the buckets with the first heads, in the order of ranks; how long 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
@@ -46,7 +46,7 @@ def _claimable_of_bucket(limit: ColumnElement[int]) -> Select[Any]:
         select(waiting.c.seq)
         .where(waiting.c.endpoint_id == route.c.endpoint_id, waiting.c.bucket == route.c.bucket)
         .where(waiting.c.state == literal_state(InvocationState.QUEUED), waiting.c.stop_requested_at_us.is_(None))
-        .where(waiting.c.lost_attempts < LOST_ATTEMPTS_MAX)
+        .where(waiting.c.lost_attempts <= bindparam("lost_max"))
         .where(or_(waiting.c.attempts > 0, waiting.c.expires_at_us > bindparam("now_us")))
         .order_by(waiting.c.rank_us, waiting.c.seq)
         .limit(limit)
@@ -123,22 +123,31 @@ _FORGET_OLD_RETURNS = delete(attempt).where(
 _RENEW = update(invocation).where(invocation.c.seq.in_(bindparam("seqs", expanding=True)))
 
 
-def claim(connection: Connection, terms: LeaseTerms, by: Instance, limit: int) -> list[Claim]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How many an instance wants, and whether it takes those an attempt of which was lost."""
+
+    limit: int
+    with_lost: bool
+
+
+def claim(connection: Connection, terms: LeaseTerms, by: Instance, wanted: Wanted) -> list[Claim]:
     """See ports.InvocationQueue.claim."""
-    if limit < 1 or _MAY_CLAIM.first(connection, {"of": by.id}) is None:
+    if wanted.limit < 1 or _MAY_CLAIM.first(connection, {"of": by.id}) is None:
         return []
     claims: list[Claim] = []
-    while len(claims) < limit:
-        wanted = min(limit - len(claims), CHUNK)
-        taken = take(connection, terms, _first(connection, terms, by, wanted), Taker(by.id, counted=True))
+    while len(claims) < wanted.limit:
+        chunk = replace(wanted, limit=min(wanted.limit - len(claims), CHUNK))
+        taken = take(connection, terms, _first(connection, terms, by, chunk), Taker(by.id, counted=True))
         claims += taken
-        if len(taken) < wanted:
+        if len(taken) < chunk.limit:
             break
     return claims
 
 
-def _first(connection: Connection, terms: LeaseTerms, by: Instance, limit: int) -> Sequence[int]:
-    of = {"endpoint_id": by.endpoint_id, "now_us": terms.clock.now_us(), "limit": limit}
+def _first(connection: Connection, terms: LeaseTerms, by: Instance, wanted: Wanted) -> Sequence[int]:
+    limit, lost_max = wanted.limit, LOST_ATTEMPTS_MAX - 1 if wanted.with_lost else 0
+    of = {"endpoint_id": by.endpoint_id, "now_us": terms.clock.now_us(), "limit": limit, "lost_max": lost_max}
     routed = {"deployment_id": by.deployment_id, "variant_name": by.variant_name}
     heads = BUCKETS_WITH_THE_FIRST.all(connection, of | routed)
     if len(heads) <= 1 and limit == 1:
