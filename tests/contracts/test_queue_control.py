@@ -19,6 +19,7 @@ from tarry.core.history import (
     InvocationHistory,
     QueuePlace,
     QueueState,
+    StopCause,
     UndecidedAttempt,
 )
 from tarry.core.invocation import FinalAttempt, InvocationState, redriven
@@ -72,6 +73,17 @@ async def test_what_waits_is_stopped_by_the_sweeper_and_given_to_no_instance(cas
     assert await case.state("1") is S.STOPPED
     assert await case.control.stop("1") is S.STOPPED
     assert await overdue(case) == []
+
+
+async def test_a_stop_says_which_operation_asked_first(case: Case) -> None:
+    await case.put("1", "2")
+    await case.control.stop("1")
+    await case.control.purge("endpoint-e")
+    await case.control.stop("2")
+    causes = [(await case.record(each)).stop_cause for each in ("1", "2")]
+    assert causes == [StopCause.STOP_INVOCATION, StopCause.PURGE_QUEUE]
+    await case.put("3")
+    assert (await history(case, "3")).record.stop_cause is None
 
 
 async def test_the_holder_of_what_runs_hears_that_it_is_to_be_stopped(case: Case) -> None:

@@ -124,7 +124,9 @@ def test_what_waits_knows_its_place_and_can_be_moved(server: ServerProcess, tarr
     state = tarry.describe_queue(EndpointName=endpoint)
     assert (state["QueuedCount"], state["RunningCount"]) == (3, 1)
     assert tarry.purge_queue(EndpointName=endpoint)["Count"] == 3
-    assert [ended(tarry, invocation)["State"] for invocation in (first, second, urgent)] == ["Stopped"] * 3
+    purged = [ended(tarry, invocation) for invocation in (first, second, urgent)]
+    assert [(each["State"], each["StopCause"]) for each in purged] == [("Stopped", "PurgeQueue")] * 3
+    assert all("by a call of PurgeQueue" in each["Reason"] for each in purged)
     assert tarry.describe_invocation(InvocationId=busy)["Invocation"]["State"] == "Running"
 
 
@@ -134,7 +136,8 @@ def test_what_runs_is_stopped_at_once_and_publishes_nothing(server: ServerProces
     assert tarry.stop_invocation(InvocationId=invocation)["State"] == "Stopping"
     described = ended(tarry, invocation)
     assert (described["State"], described["LostAttemptCount"]) == ("Stopped", 0)
-    assert "StopInvocation" in failure_of(server, described)["failureReason"]
+    assert described["StopCause"] == "StopInvocation"
+    assert "by a call of StopInvocation." in failure_of(server, described)["failureReason"]
     _, _, bucket, key = described["OutputLocation"].split("/", 3)
     with pytest.raises(ClientError, match="404"):
         server.client("s3").head_object(Bucket=bucket, Key=key)

@@ -117,6 +117,7 @@ def invocation_properties(invocation: Document) -> Iterator[tuple[str, Cell]]:
         "endpoint": invocation["EndpointName"],
         "state": coloured(invocation["State"]),
         "reason": invocation.get("Reason"),
+        "stopped by": invocation.get("StopCause"),
         "received (UTC)": moment(invocation["ReceivedTime"]),
         "ended (UTC)": moment(invocation.get("EndTime")),
         "took": between(invocation["ReceivedTime"], invocation.get("EndTime")),

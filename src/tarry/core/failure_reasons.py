@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tarry.core.history import UndecidedAttempt
+from tarry.core.history import StopCause, UndecidedAttempt
 from tarry.core.invocation import FinalAttempt, Invocation
 from tarry.core.names import S3Location
 from tarry.core.notifications import iso_millis
@@ -77,9 +77,14 @@ def expired(invocation: Invocation) -> str:
     )
 
 
-def stopped() -> str:
+def stopped(cause: StopCause | None) -> str:
     """OURS: AWS cannot stop an invocation."""
-    return "ClientError: The request was stopped at the wish of its caller (StopInvocation or PurgeQueue)."
+    said = {
+        StopCause.STOP_INVOCATION: "The request was stopped by a call of StopInvocation.",
+        StopCause.PURGE_QUEUE: "The request was stopped by a call of PurgeQueue, with all that waited for its endpoint.",
+        None: "The request was stopped by a call of StopInvocation or PurgeQueue.",
+    }
+    return f"ClientError: {said[cause]}"
 
 
 def endpoint_deleted(endpoint_name: str) -> str:

@@ -24,6 +24,13 @@ class AttemptEnd(StrEnum):
     RETRIED = "Retried"  # the endpoint's retry policy wants another
 
 
+class StopCause(StrEnum):
+    """Which operation asked for the stop of an invocation."""
+
+    STOP_INVOCATION = "StopInvocation"
+    PURGE_QUEUE = "PurgeQueue"
+
+
 SERVER_DIED = "The server died while the instance worked on the request."
 """The reason of an attempt whose lease a new server found void."""
 LEASE_RAN_OUT = "Nobody renewed the lease: whoever worked on the request died, or stood still for too long."
@@ -60,6 +67,8 @@ class InvocationRecord:
     due_at_us: int | None = None
     """When one that is Delayed is Queued again."""
     stop_requested: bool = False
+    stop_cause: StopCause | None = None
+    """None, where a stop was asked for: an older version did not note it."""
     redriven_as: str | None = None
     """The invocation that asks the same again."""
     outcome: Outcome | None = None

@@ -100,6 +100,12 @@ class Settlement:
             return
         await self.settle(work, staged, state, reason=reason)
 
+    async def stop(self, work: Work) -> None:
+        """End it as Stopped, and say which operation asked for that. Errors: as ``fail``."""
+        history = await self._records.history(work.claim.invocation.id)
+        cause = history.record.stop_cause if history else None
+        await self.fail(work, failure_reasons.stopped(cause), InvocationState.STOPPED)
+
     async def roll_forward(self, decision: Decision) -> None:
         """Publish and finish a decision whose process died. Repeats change nothing. Errors: StorageFull."""
         if decision.staged is not None:

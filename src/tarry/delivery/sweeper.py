@@ -75,11 +75,21 @@ class Sweeper:
         """One pass; returns how many invocations it ended."""
         reaped = await self._queue.reap(BATCH)
         ends = [self._one(self._settlement.roll_forward(each), each.invocation_id) for each in reaped.unpublished]
-        for claim in reaped.overdue:
-            reason, state = _why(claim)
-            ends.append(self._one(self._settlement.fail(Work(claim), reason, state), claim.invocation.id))
+        ends += [self._one(self._end(claim), claim.invocation.id) for claim in reaped.overdue]
         await asyncio.gather(*ends)  # together: they share commits
         return len(reaped.unpublished) + len(reaped.overdue)
+
+    async def _end(self, claim: Claim) -> None:
+        work, invocation = Work(claim), claim.invocation
+        match claim.overdue:
+            case Overdue.STOPPED:
+                await self._settlement.stop(work)
+            case Overdue.EXPIRED:
+                await self._settlement.fail(work, failure_reasons.expired(invocation), InvocationState.EXPIRED)
+            case Overdue.ENDPOINT_DELETED:
+                await self._settlement.fail(work, failure_reasons.endpoint_deleted(invocation.endpoint_name))
+            case _:
+                await self._settlement.fail(work, failure_reasons.lost(claim.lost_attempts))
 
     async def _one(self, work: Coroutine[Any, Any, None], invocation_id: str) -> None:
         """What goes wrong with one invocation does not hold up the others: its lease ends, and it comes again."""
@@ -89,15 +99,3 @@ class Sweeper:
             log.info("somebody else ended it, or wants another end for it", invocation_id=invocation_id)
         except Exception:
             log.exception("an invocation could not be ended yet", invocation_id=invocation_id)
-
-
-def _why(claim: Claim) -> tuple[str, InvocationState]:
-    match claim.overdue:
-        case Overdue.STOPPED:
-            return failure_reasons.stopped(), InvocationState.STOPPED
-        case Overdue.EXPIRED:
-            return failure_reasons.expired(claim.invocation), InvocationState.EXPIRED
-        case Overdue.ENDPOINT_DELETED:
-            return failure_reasons.endpoint_deleted(claim.invocation.endpoint_name), InvocationState.FAILED
-        case _:
-            return failure_reasons.lost(claim.lost_attempts), InvocationState.FAILED

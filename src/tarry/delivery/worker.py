@@ -121,10 +121,14 @@ class Worker:
 
     async def _stop(self, work: Work) -> Attempted:
         try:
-            return await self._ended(work, self._failed(work, failure_reasons.stopped(), InvocationState.STOPPED))
+            return await self._ended(work, self._stopped(work))
         except asyncio.CancelledError:
             await self._leave(work)
             raise
+
+    async def _stopped(self, work: Work) -> Attempted:
+        await self._settlement.stop(work)
+        return Attempted.SETTLED
 
     async def _leave(self, work: Work) -> None:
         await give_back(self._queue, self._clock, work.claim.lease, _returned(work, DRAINED), tries_max=LEAVING_TRIES_MAX)
@@ -175,8 +179,8 @@ class Worker:
             await self._settle(work, staged, pipeline.where)
         return Attempted.SETTLED
 
-    async def _failed(self, work: Work, reason: str, state: InvocationState = InvocationState.FAILED) -> Attempted:
-        await self._settlement.fail(work, reason, state)
+    async def _failed(self, work: Work, reason: str) -> Attempted:
+        await self._settlement.fail(work, reason)
         return Attempted.SETTLED
 
     async def _retried(self, work: Work, reason: str, status: int | None) -> bool:

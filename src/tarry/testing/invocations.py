@@ -1,7 +1,7 @@
 """What people ask about invocations and want of them, over the queue in memory."""
 
 from tarry.core.errors import InvalidRequest
-from tarry.core.history import InvocationHistory, InvocationRecord, QueuePlace, QueueState
+from tarry.core.history import InvocationHistory, InvocationRecord, QueuePlace, QueueState, StopCause
 from tarry.core.invocation import TERMINAL, InvocationState
 from tarry.ports import CHANNEL_STOPS, InvocationQuery, Page, Wakeups
 from tarry.testing.outbox import FakeOutbox
@@ -111,7 +111,7 @@ class FakeQueueControl:
         """See ports.QueueControl."""
         row = self._queue.rows.get(id)
         if row is not None and row.state not in TERMINAL | {InvocationState.PUBLISHING}:
-            self._mark(row)
+            self._mark(row, StopCause.STOP_INVOCATION)
         self._wakeups.notify(CHANNEL_STOPS)
         return None if row is None else row.state
 
@@ -123,7 +123,7 @@ class FakeQueueControl:
             if row.invocation.endpoint_id == endpoint_id and row.state in _WAITING and not row.stop_requested
         ]
         for row in found:
-            self._mark(row)
+            self._mark(row, StopCause.PURGE_QUEUE)
         self._wakeups.notify(CHANNEL_STOPS)
         return len(found)
 
@@ -144,7 +144,8 @@ class FakeQueueControl:
             self._queue.changed(row)
         return None if row is None else row.state
 
-    def _mark(self, row: Row) -> None:
+    def _mark(self, row: Row, cause: StopCause) -> None:
+        row.stop_cause = row.stop_cause or cause
         row.stop_requested = True
         self._queue.changed(row)
 

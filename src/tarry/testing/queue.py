@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from tarry.core.deployment import Routing
 from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.errors import AlreadyExists, Bug, Conflict, EndpointNotFound, LeaseLost, StopRequested, Throttled
-from tarry.core.history import LEASE_RAN_OUT, RETURNS_KEPT, SERVER_DIED, AttemptEnd, InvocationRecord, UndecidedAttempt
+from tarry.core.history import LEASE_RAN_OUT, RETURNS_KEPT, SERVER_DIED, AttemptEnd, InvocationRecord, StopCause, UndecidedAttempt
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, TERMINAL, Invocation, InvocationState, rank_us, same_key
 from tarry.core.retry import is_due
@@ -52,6 +52,7 @@ class Row:
     claimed_at_us: int = 0
     due_at_us: int | None = None
     stop_requested: bool = False
+    stop_cause: StopCause | None = None
     redriven_as: str | None = None
     decision: Decision | None = None
     undecided: list[UndecidedAttempt] = field(default_factory=list)
@@ -297,6 +298,7 @@ class FakeInvocationQueue:
             claimed_at_us=row.claimed_at_us if row.state in _HELD else None,
             due_at_us=row.due_at_us,
             stop_requested=row.stop_requested,
+            stop_cause=row.stop_cause,
             redriven_as=row.redriven_as,
             instance_id=row.lease.instance_id if row.lease else None,
             outcome=row.decision.outcome if row.decision else None,

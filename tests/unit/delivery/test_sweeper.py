@@ -101,6 +101,19 @@ async def test_a_decision_whose_bucket_is_gone_ends_all_the_same() -> None:
     assert len(await world.announced()) == 1
 
 
+async def test_what_was_stopped_says_which_operation_stopped_it() -> None:
+    world = await World().deploy()
+    one, two = await world.put("1"), await world.put("2")
+    await world.control.stop("1")
+    await world.control.purge("endpoint-e")
+    await world.sweeper.sweep()
+    failures = [world.objects.get(each.failure_location) for each in (one, two)]
+    assert [json.loads(each.body)["failureReason"] for each in failures if each is not None] == [
+        "ClientError: The request was stopped by a call of StopInvocation.",
+        "ClientError: The request was stopped by a call of PurgeQueue, with all that waited for its endpoint.",
+    ]
+
+
 async def test_one_bad_item_holds_up_nobody() -> None:
     world = await World().deploy()
     for number in range(3):

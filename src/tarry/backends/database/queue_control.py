@@ -7,6 +7,7 @@ from sqlalchemy import BindParameter, Connection, Select, and_, bindparam, case,
 from tarry.backends.database.queue_rows import CLAIMABLE_ROWS, DELAYED_ROWS, literal_state
 from tarry.backends.database.schema import decision, invocation, outbox
 from tarry.backends.database.transactions import Database
+from tarry.core.history import StopCause
 from tarry.core.invocation import TERMINAL, InvocationState, rank_us
 from tarry.ports import CHANNEL_STOPS, Clock, Wakeups
 
@@ -21,6 +22,7 @@ _STOP = (
     .where(invocation.c.seq.in_(bindparam("seqs", expanding=True)))
     .values(
         stop_requested_at_us=bindparam("now_us"),
+        stop_cause=bindparam("cause"),
         due_at_us=case((DELAYED_ROWS, 0), else_=invocation.c.due_at_us),  # what is delayed waits no longer
     )
 )
@@ -61,7 +63,7 @@ class SqlQueueControl:
                 return None
             state = InvocationState(row.state)
             if state not in _DECIDED and row.stop_requested_at_us is None:
-                connection.execute(_STOP, {"seqs": [row.seq], "now_us": self._clock.now_us()})
+                self._mark(connection, [row.seq], StopCause.STOP_INVOCATION)
             return state
 
         return await self._database.write(run, after=lambda _: self._wakeups.notify(CHANNEL_STOPS))
@@ -82,10 +84,13 @@ class SqlQueueControl:
             for found in (claimable, delayed):  # the order is that of the index of claims, which holds no stopped ones
                 seqs += connection.execute(found.limit(PURGE_BATCH - len(seqs))).scalars().all()
             if seqs:
-                connection.execute(_STOP, {"seqs": seqs, "now_us": self._clock.now_us()})
+                self._mark(connection, seqs, StopCause.PURGE_QUEUE)
             return len(seqs)
 
         return await self._database.write(run, after=lambda _: self._wakeups.notify(CHANNEL_STOPS))
+
+    def _mark(self, connection: Connection, seqs: list[int], cause: StopCause) -> None:
+        connection.execute(_STOP, {"seqs": seqs, "now_us": self._clock.now_us(), "cause": cause.value})
 
     async def prioritise(self, id: str, priority: int) -> InvocationState | None:
         """See ports.QueueControl."""

@@ -11,7 +11,7 @@ from tarry.backends.database.documents import load
 from tarry.backends.database.queue_rows import HELD, HELD_ROWS, literal_state
 from tarry.backends.database.schema import decision, invocation
 from tarry.core.errors import Bug
-from tarry.core.history import InvocationRecord
+from tarry.core.history import InvocationRecord, StopCause
 from tarry.core.invocation import Invocation, InvocationState, Outcome
 
 RECORD = select(
@@ -26,6 +26,7 @@ RECORD = select(
     invocation.c.claimed_at_us,
     invocation.c.due_at_us,
     invocation.c.stop_requested_at_us,
+    invocation.c.stop_cause,
     invocation.c.redriven_as,
     decision.c.outcome,
     decision.c.announced_at_us,
@@ -78,6 +79,7 @@ def read_record(row: Any) -> InvocationRecord:
         claimed_at_us=row.claimed_at_us if held else None,
         due_at_us=row.due_at_us,
         stop_requested=row.stop_requested_at_us is not None,
+        stop_cause=None if row.stop_cause is None else StopCause(row.stop_cause),
         redriven_as=row.redriven_as,
         outcome=None if row.outcome is None else load(Outcome, row.outcome),
     )

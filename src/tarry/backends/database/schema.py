@@ -152,6 +152,7 @@ invocation = Table(
     Column("claimed_at_us", BigInteger),
     Column("due_at_us", BigInteger),  # of Delayed ones
     Column("stop_requested_at_us", BigInteger),
+    Column("stop_cause", Text),  # core.history.StopCause
     Column("redriven_as", Text),  # the invocation that asks the same again
     Column("request", Text, nullable=False),  # the Invocation as a JSON document
     _partial("ix_invocation_claim", "endpoint_id", "bucket", "rank_us", "seq", where=CLAIMABLE),

@@ -53,6 +53,7 @@ def describe_invocation(described: InvocationDescription) -> Mapping[str, Any]:
         ContainerStatus=outcome.container_status if outcome is not None else None,
         InstanceId=record.instance_id,
         LostAttemptCount=record.lost_attempts,
+        StopCause=record.stop_cause,
         RedriveOf=invocation.redrive_of,
         NextAttemptTime=_optional(record.due_at_us),
         Timeline=list(_timeline(described)),
