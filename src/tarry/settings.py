@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 
 from tarry.core.errors import InvalidRequest
+from tarry.core.invocation import PAYLOAD_BYTES_MAX
 from tarry.core.placement import PlacementRules
 
 ENV_PREFIX = "TARRY_"
@@ -72,6 +73,8 @@ class QueueSettings(_Group):
     """Queued invocations of one endpoint beyond which new ones are refused as throttled."""
     disk_reserve_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
     """Free bytes on the disk of DIR below which new invocations are refused as throttled: the rest is for results."""
+    input_bytes_max: Annotated[ByteSize, Field(ge=1)] = ByteSize(PAYLOAD_BYTES_MAX)
+    """Input objects that are larger fail their requests, and no container sees them: bytes, or with a unit (``"2 GiB"``)."""
 
 
 class RetentionSettings(_Group):

@@ -296,7 +296,8 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
     resources.push_async_callback(reconciler.close)
     endpoints = EndpointDirectory(store, clock, wakeups, scope.region)
     settlement = Settlement(queue, cloud.objects, data.records, clock, metrics)
-    worker = Worker(queue, cloud.objects, models, data.records, settlement, clock)
+    input_bytes_max = ground.settings.queue.input_bytes_max
+    worker = Worker(queue, cloud.objects, models, data.records, settlement, clock, input_bytes_max=input_bytes_max)
     slots = Slots(store, queue, worker, models, clock, wakeups, lease_s)
     invocations = InvocationPorts(queue=queue, records=data.records, control=data.control, wakeups=wakeups)
     commands = Commands(Context(store=store, clock=clock, ids=ids, scope=scope, objects=cloud.objects), alarms, invocations)

@@ -39,6 +39,14 @@ def input_unreadable(detail: str) -> str:
     return f"InternalError: The input object cannot be read: {detail} Upload it again."
 
 
+def input_too_large(location: str, size: int, size_max: int) -> str:
+    """OURS: AWS documents the limit and no text."""
+    return (
+        f"ClientError: The input object {location} has {size} bytes; at most {size_max} are allowed. "
+        "Send less at a time, or let the server's operator raise queue.input_bytes_max."
+    )
+
+
 def timed_out(timeout_s: int, where: str | None = None, status: int | None = None) -> str:
     """OURS: the container did not answer in InvocationTimeoutSeconds, or began to, with this status, and came to no end."""
     missed = "did not answer" if status is None else f"began to answer ({status}) and did not come to an end"

@@ -21,6 +21,11 @@ LOST_ATTEMPTS_MAX = 3
 """The third lost attempt fails the request: a poison request must not kill every instance in turn."""
 INLINE_BYTES_MAX = 128 * 1024
 """Answers up to this size ride in the decision row, and in a notification that includes the response."""
+PAYLOAD_BYTES_MAX = 1024**3
+"""AWS: payloads of up to 1 GB, in and out (developer guide, "asynchronous inference").
+
+OURS: taken for GiB, so that nothing is refused that AWS may take.
+"""
 TTL_S_DEFAULT = 21_600  # AWS: InvokeEndpointAsync API reference, RequestTTLSeconds
 TIMEOUT_S_DEFAULT = 900  # AWS: InvokeEndpointAsync API reference, InvocationTimeoutSeconds
 KEY_BYTES_MAX = 1024  # AWS: S3 user guide, object-keys

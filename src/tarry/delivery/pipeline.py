@@ -17,10 +17,11 @@ from typing import IO
 
 from tarry.core.errors import ModelResponseInvalid
 from tarry.core.instance import Instance
+from tarry.core.invocation import PAYLOAD_BYTES_MAX
 from tarry.ports import Clock, ModelRequest, ModelResponse, ModelServer
 
-ANSWER_BYTES_MAX = 1024**3
-"""AWS: payloads of up to 1 GB (developer guide, "asynchronous inference"), taken for GiB. Errors are answers too."""
+ANSWER_BYTES_MAX = PAYLOAD_BYTES_MAX
+"""Errors are answers too."""
 _SPOOL_MEMORY_BYTES = 1024 * 1024
 _READ_BYTES = 256 * 1024
 

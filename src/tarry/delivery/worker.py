@@ -7,8 +7,8 @@ now.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from enum import Enum
 from typing import Any
@@ -23,8 +23,6 @@ from tarry.core.errors import (
     ModelServerNotConnected,
     ModelServerTimeout,
     ModelServerUnreachable,
-    ObjectDamaged,
-    ObjectNotFound,
     ObjectRefused,
     RaceError,
     StopRequested,
@@ -33,22 +31,20 @@ from tarry.core.errors import (
 )
 from tarry.core.history import AttemptEnd
 from tarry.core.instance import Instance
-from tarry.core.invocation import Invocation, InvocationState
-from tarry.core.names import S3Location
+from tarry.core.invocation import PAYLOAD_BYTES_MAX, InvocationState
 from tarry.delivery.giving_back import LEAVING_TRIES_MAX, give_back
+from tarry.delivery.model_request import InputUnusable, model_request
 from tarry.delivery.pipeline import Pipeline
 from tarry.delivery.settlement import Settlement
-from tarry.delivery.work import Work, one_chunk
+from tarry.delivery.work import Work
 from tarry.ports import (
     LOST,
     RETURNED,
     UNTOUCHED,
     Back,
-    Claim,
     Clock,
     InvocationQueue,
     InvocationRecords,
-    ModelRequest,
     ModelResponse,
     ModelServer,
     ObjectStore,
@@ -75,7 +71,7 @@ class Attempted(Enum):
 class Worker:
     """Works on claims; one instance of this class serves all model instances."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it connects ports
         self,
         queue: InvocationQueue,
         objects: ObjectStore,
@@ -83,7 +79,11 @@ class Worker:
         records: InvocationRecords,
         settlement: Settlement,
         clock: Clock,
+        *,
+        input_bytes_max: int = PAYLOAD_BYTES_MAX,
     ) -> None:
+        """``input_bytes_max`` is that of the settings: requests with larger input objects fail unseen by any container."""
+        self._input_bytes_max = input_bytes_max
         self._clock = clock
         self._records = records
         self._queue = queue
@@ -149,14 +149,8 @@ class Worker:
         pipeline = Pipeline(self._models, self._clock, instance)
         try:
             async with AsyncExitStack() as stack:
-                try:
-                    request = await stack.enter_async_context(self._request(claim))
-                except BucketNotFound:
-                    return await self._failed(work, failure_reasons.input_bucket_missing(invocation.input_location or ""))
-                except ObjectNotFound:
-                    return await self._failed(work, failure_reasons.input_missing(invocation.input_location or ""))
-                except ObjectDamaged as error:
-                    return await self._failed(work, failure_reasons.input_unreadable(str(error)))
+                opened = model_request(self._objects, claim, input_bytes_max=self._input_bytes_max)
+                request = await stack.enter_async_context(opened)
                 work.downloaded_at_us = self._clock.now_us()
                 response = await stack.enter_async_context(pipeline.invoke(request, timeout_s=float(invocation.timeout_s)))
                 work.answered_at_us, work.status = self._clock.now_us(), response.status
@@ -165,6 +159,8 @@ class Worker:
                     if await self._retried(work, reason, response.status):
                         return Attempted.SETTLED
                 staged = await self._stage(work, response, pipeline.where)
+        except InputUnusable as error:
+            return await self._failed(work, error.reason)
         except ModelServerTimeout:
             reason = failure_reasons.timed_out(invocation.timeout_s, pipeline.where, work.status)
             if not await self._retried(work, reason, None):
@@ -239,16 +235,6 @@ class Worker:
         await give_back(self._queue, self._clock, work.claim.lease, back)
         return Attempted.INSTANCE_DEAD
 
-    @asynccontextmanager
-    async def _request(self, claim: Claim) -> AsyncIterator[ModelRequest]:
-        invocation = claim.invocation
-        if claim.body is not None:
-            yield ModelRequest(headers=_headers(invocation, None), size=len(claim.body), chunks=one_chunk(claim.body))
-            return
-        async with self._objects.open(S3Location.parse(invocation.input_location or "")) as source:
-            # AWS: ContentType left out means the input object's own; the SDK's AsyncPredictor depends on it.
-            yield ModelRequest(headers=_headers(invocation, source.content_type), size=source.size, chunks=source.chunks)
-
 
 def _returned(work: Work, reason: str) -> Back:
     """Before its input was there, no container can have had it."""
@@ -257,14 +243,3 @@ def _returned(work: Work, reason: str) -> Back:
 
 def _succeeded(status: int) -> bool:
     return 200 <= status < 300
-
-
-def _headers(invocation: Invocation, object_content_type: str | None) -> Mapping[str, str]:
-    # AWS: everything else the client sent is stripped (your-algorithms-inference-code).
-    headers = {
-        "Content-Type": invocation.content_type or object_content_type,
-        "Accept": invocation.accept,
-        "X-Amzn-SageMaker-Custom-Attributes": invocation.custom_attributes,
-        "X-Amzn-SageMaker-Inference-Id": invocation.inference_id,
-    }
-    return {name: value for name, value in headers.items() if value is not None}

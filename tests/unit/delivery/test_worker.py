@@ -74,6 +74,24 @@ async def test_an_inline_body_needs_no_object() -> None:
     assert "Content-Type" not in world.models.requests[0].headers
 
 
+async def test_an_input_that_is_too_large_fails_before_a_container_sees_it() -> None:
+    world = await World().deploy()
+    parts = (world.queue, world.objects, world.models, world.records, world.settlement, world.clock)
+    world.worker = Worker(*parts, input_bytes_max=5)
+    too_large, right = await world.put("1", b"123456"), await world.put("2", b"12345")
+    for _ in (too_large, right):
+        assert await world.attempt() is Attempted.SETTLED
+    assert [await world.state(each) for each in ("1", "2")] == [InvocationState.FAILED, InvocationState.COMPLETED]
+    assert [request.size for request in world.models.requests] == [5]
+    failure = world.objects.get(too_large.failure_location)
+    assert failure is not None
+    reason = json.loads(failure.body)["failureReason"]
+    assert "s3://b/in/1 has 6 bytes; at most 5 are allowed." in reason
+    assert "queue.input_bytes_max" in reason
+    messages = [json.loads(each.notification.message) for each in await world.announced()]
+    assert [each.get("failureReason") for each in messages if each["invocationStatus"] == "Failed"] == [reason]
+
+
 async def test_a_missing_input_fails_with_a_reason_everywhere() -> None:
     world = await World().deploy()
     invocation = entities.invocation("1")
