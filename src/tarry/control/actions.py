@@ -14,7 +14,7 @@ from tarry.control.instances import InstanceKeeper, instance_spec
 from tarry.control.topic_tests import TopicTests
 from tarry.core.catalog import TagSet
 from tarry.core.deployment import TRANSITIONS, Deployment, DeploymentState, Routing, Share, with_capacities
-from tarry.core.endpoint import Endpoint, EndpointStatus, require_transition
+from tarry.core.endpoint import GONE, Endpoint, EndpointStatus, require_transition
 from tarry.core.errors import Bug
 from tarry.core.instance import FAILURE_REASON_CHARS_MAX, NOT_YET, Instance, InstanceState
 from tarry.core.planning import (
@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 def say_moved(before: EndpointStatus | None, endpoint: Endpoint, **more: str) -> None:
     """One line in the log for each step of an endpoint's life; a warning where something has gone wrong."""
-    trouble = endpoint.failure_reason is not None and endpoint.status not in {EndpointStatus.DELETING, EndpointStatus.DELETED}
+    trouble = endpoint.failure_reason is not None and endpoint.status not in GONE
     say = log.warning if trouble else log.info
     say("endpoint", name=endpoint.name, before=before, after=endpoint.status, reason=endpoint.failure_reason, **more)
 

@@ -50,6 +50,9 @@ ACCEPTING = frozenset(
 )
 """Statuses in which InvokeEndpointAsync is answered with 202."""
 
+GONE = frozenset({EndpointStatus.DELETING, EndpointStatus.DELETED})
+"""Statuses in which nothing is accepted any more, nothing claimed, and what waits fails."""
+
 IN_PROGRESS = frozenset({EndpointStatus.CREATING, EndpointStatus.UPDATING, EndpointStatus.ROLLING_BACK, EndpointStatus.DELETING})
 """Statuses in which an update or a deletion is refused as 'in-progress'."""
 

@@ -154,25 +154,25 @@ class Worker:
                 work.downloaded_at_us = self._clock.now_us()
                 response = await stack.enter_async_context(pipeline.invoke(request, timeout_s=float(invocation.timeout_s)))
                 work.answered_at_us, work.status = self._clock.now_us(), response.status
-                if not _succeeded(response.status):
-                    reason = failure_reasons.container_error(response.status, pipeline.where)
-                    if await self._retried(work, reason, response.status):
-                        return Attempted.SETTLED
-                staged = await self._stage(work, response, pipeline.where)
-        except InputUnusable as error:
-            return await self._failed(work, error.reason)
+                error = _container_error(response.status, pipeline.where)
+                if error is not None and await self._retried(work, error, response.status):
+                    return Attempted.SETTLED
+                staged = await self._stage(work, response, error)
+        except InputUnusable as unusable:
+            return await self._failed(work, unusable.reason)
         except ModelServerTimeout:
             reason = failure_reasons.timed_out(invocation.timeout_s, pipeline.where, work.status)
             if not await self._retried(work, reason, None):
                 await self._failed(work, reason)
             return Attempted.TIMED_OUT
-        except ModelResponseInvalid as error:
-            return await self._failed(work, failure_reasons.broken_answer(str(error), pipeline.where, work.status))
-        except ModelServerUnreachable as error:
-            return await self._unreachable(work, instance, pipeline, error)
+        except ModelResponseInvalid as invalid:
+            return await self._failed(work, failure_reasons.broken_answer(str(invalid), pipeline.where, work.status))
+        except ModelServerUnreachable as unreachable:
+            return await self._unreachable(work, instance, pipeline, unreachable)
         work.answered()
         if staged is not None:
-            await self._settle(work, staged, pipeline.where)
+            state = InvocationState.COMPLETED if error is None else InvocationState.FAILED
+            await self._settlement.settle(work, staged, state, reason=error)
         return Attempted.SETTLED
 
     async def _failed(self, work: Work, reason: str) -> Attempted:
@@ -193,29 +193,16 @@ class Worker:
         await self._queue.release(claim.lease, back)
         return True
 
-    async def _settle(self, work: Work, staged: Staged, where: str | None) -> None:
-        status = work.status or 0
-        if _succeeded(status):
-            await self._settlement.settle(work, staged, InvocationState.COMPLETED)
-        else:
-            reason = failure_reasons.container_error(status, where)
-            await self._settlement.settle(work, staged, InvocationState.FAILED, reason=reason)
-
-    async def _stage(self, work: Work, response: ModelResponse, where: str | None) -> Staged | None:
+    async def _stage(self, work: Work, response: ModelResponse, container_error: str | None) -> Staged | None:
         """Stage the answer; None where it has nowhere to go and the invocation has been failed for that."""
         invocation = work.claim.invocation
-        failed = not _succeeded(response.status)
+        failed = container_error is not None
         chunks = work.watched(response.chunks)
         try:
             staged = await self._settlement.stage_answer(invocation, response.content_type, chunks, failed=failed)
         except (BucketNotFound, ObjectRefused) as error:
             place = invocation.failure_location if failed else invocation.output_location
-            reason = (
-                failure_reasons.container_error(response.status, where)
-                if failed
-                else failure_reasons.upload_failed(place, str(error))
-            )
-            await self._settlement.fail(work, reason)
+            await self._settlement.fail(work, container_error or failure_reasons.upload_failed(place, str(error)))
             return None
         work.uploaded_at_us = self._clock.now_us()
         return staged
@@ -241,5 +228,5 @@ def _returned(work: Work, reason: str) -> Back:
     return replace(UNTOUCHED if work.downloaded_at_us is None else RETURNED, reason=reason)
 
 
-def _succeeded(status: int) -> bool:
-    return 200 <= status < 300
+def _container_error(status: int, where: str | None) -> str | None:
+    return None if 200 <= status < 300 else failure_reasons.container_error(status, where)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tarry.core.deployment import Routing
-from tarry.core.endpoint import Endpoint, EndpointStatus
+from tarry.core.endpoint import GONE, Endpoint
 from tarry.core.errors import AlreadyExists, Bug, Conflict, EndpointNotFound, LeaseLost, StopRequested, Throttled
 from tarry.core.history import LEASE_RAN_OUT, RETURNS_KEPT, SERVER_DIED, AttemptEnd, InvocationRecord, StopCause, UndecidedAttempt
 from tarry.core.instance import Instance, InstanceState
@@ -32,7 +32,6 @@ from tarry.testing.outbox import FakeOutbox
 from tarry.testing.store import FakeStore
 from tarry.testing.wakeups import FakeWakeups
 
-_GONE = {EndpointStatus.DELETING, EndpointStatus.DELETED}
 _HELD = {InvocationState.RUNNING, InvocationState.PUBLISHING}
 _SWEEPER = "sweeper"
 
@@ -88,7 +87,7 @@ class FakeInvocationQueue:
         if same_since_us is not None and (same := self._same(invocation, same_since_us)):
             return same
         endpoint = self._store.entities.get((Endpoint, invocation.endpoint_id))
-        if endpoint is None or endpoint.status in _GONE:
+        if endpoint is None or endpoint.status in GONE:
             raise EndpointNotFound(invocation.endpoint_name)
         if invocation.id in self.rows:
             raise AlreadyExists("invocation", invocation.id)
@@ -109,7 +108,7 @@ class FakeInvocationQueue:
         """See ports.InvocationQueue."""
         stored = self._store.entities.get((Instance, instance.id))
         endpoint = self._store.entities.get((Endpoint, instance.endpoint_id))
-        if stored is None or stored.state is not InstanceState.IN_SERVICE or endpoint is None or endpoint.status in _GONE:
+        if stored is None or stored.state is not InstanceState.IN_SERVICE or endpoint is None or endpoint.status in GONE:
             return []
         routed = self._buckets(instance)
         now_us = self._clock.now_us()
@@ -197,7 +196,7 @@ class FakeInvocationQueue:
 
     def _is_gone(self, row: Row) -> bool:
         endpoint = self._store.entities.get((Endpoint, row.invocation.endpoint_id))
-        return endpoint is not None and endpoint.status in _GONE
+        return endpoint is not None and endpoint.status in GONE
 
     def _is_due(self, row: Row, now_us: int) -> bool:
         return is_due(row.due_at_us or 0, now_us, BACKOFF_S_MAX) or row.stop_requested or self._is_gone(row)

@@ -11,11 +11,10 @@ from tarry.backends.database.documents import dump, load
 from tarry.backends.database.prepared import Prepared
 from tarry.backends.database.queue_rows import count_queued
 from tarry.backends.database.schema import backlog, endpoint, invocation, invocation_body
-from tarry.core.endpoint import EndpointStatus
+from tarry.core.endpoint import GONE
 from tarry.core.errors import AlreadyExists, Conflict, EndpointNotFound, Throttled
 from tarry.core.invocation import Invocation, InvocationState, rank_us, same_key
 
-_GONE = {EndpointStatus.DELETING, EndpointStatus.DELETED}
 _ENDPOINT = Prepared(
     select(endpoint.c.status, backlog.c.queued)
     .select_from(endpoint.outerjoin(backlog, backlog.c.endpoint_id == endpoint.c.id))
@@ -107,7 +106,7 @@ class Accepting:
         room: Counter[str] = Counter()
         for of in endpoint_ids:
             found = _ENDPOINT.first(connection, {"of": of})
-            if found is None or found.status in _GONE:
+            if found is None or found.status in GONE:
                 continue
             room[of] = self.bounds.queued_max - (found.queued or 0)
             if found.queued is None:

@@ -21,7 +21,7 @@ from tarry.backends.database.queue_rows import (
     literal_state,
 )
 from tarry.backends.database.schema import attempt, backlog, endpoint, instance, invocation, invocation_body, route
-from tarry.core.endpoint import EndpointStatus
+from tarry.core.endpoint import GONE
 from tarry.core.history import RETURNS_KEPT, AttemptEnd
 from tarry.core.instance import Instance, InstanceState
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, Invocation, InvocationState
@@ -35,7 +35,7 @@ _MAY_CLAIM = Prepared(
     .join(endpoint, endpoint.c.id == instance.c.endpoint_id)
     .join(backlog, backlog.c.endpoint_id == endpoint.c.id)
     .where(instance.c.id == bindparam("of"), instance.c.state == InstanceState.IN_SERVICE.value, backlog.c.queued > 0)
-    .where(endpoint.c.status != EndpointStatus.DELETING.value, endpoint.c.status != EndpointStatus.DELETED.value)
+    .where(*(endpoint.c.status != status.value for status in sorted(GONE)))
 )
 
 

@@ -21,7 +21,7 @@ from tarry.backends.database.queue_rows import (
     count_queued,
 )
 from tarry.backends.database.schema import attempt, decision, endpoint, invocation
-from tarry.core.endpoint import EndpointStatus
+from tarry.core.endpoint import GONE
 from tarry.core.history import LEASE_RAN_OUT, SERVER_DIED, AttemptEnd
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, InvocationState
 from tarry.core.retry_policy import BACKOFF_S_MAX
@@ -51,11 +51,11 @@ _REMEMBER = insert(attempt).from_select(
         case((invocation.c.lease_expires_at_us == VOID, SERVER_DIED), else_=LEASE_RAN_OUT),
     ).where(HELD_ROWS, RUNNING_ROWS, _ended, invocation.c.lease_owner != SWEEPER),
 )
-_GONE = [EndpointStatus.DELETING.value, EndpointStatus.DELETED.value]
+_ENDPOINT_IS_GONE = endpoint.c.status.in_([status.value for status in sorted(GONE)])
 _DELAYED_TO_END = (
     select(invocation.c.seq, invocation.c.endpoint_id)
     .select_from(endpoint.join(invocation, invocation.c.endpoint_id == endpoint.c.id))
-    .where(DELAYED_ROWS, endpoint.c.status.in_(_GONE))
+    .where(DELAYED_ROWS, _ENDPOINT_IS_GONE)
     .limit(bindparam("limit"))
 )
 _DUE = [  # one that is to be stopped is due at once: the stop says so. Two questions, each a seek in the index of due times
@@ -89,7 +89,7 @@ _OVERDUE: dict[Overdue, Select[Any]] = {
     Overdue.STOPPED: select(invocation.c.seq).where(STOPPING_ROWS),
     Overdue.ENDPOINT_DELETED: select(invocation.c.seq)
     .select_from(endpoint.join(invocation, invocation.c.endpoint_id == endpoint.c.id))
-    .where(QUEUED_ROWS, endpoint.c.status.in_(_GONE)),
+    .where(QUEUED_ROWS, _ENDPOINT_IS_GONE),
     Overdue.LOST: select(invocation.c.seq).where(
         QUEUED_ROWS, invocation.c.lost_attempts > literal_column("0"), invocation.c.lost_attempts >= LOST_ATTEMPTS_MAX
     ),
