@@ -120,6 +120,28 @@ def test_a_policy_bounds_the_runtime(server: ServerProcess, limited: dict[str, A
     assert message.startswith(f"{WHO} sagemaker:InvokeEndpointAsync on resource: {ARN}:endpoint/other because")
 
 
+def test_a_policy_bounds_invocations_by_their_endpoint(
+    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extensions(monkeypatch)
+    answer = server.client("sagemaker-runtime").invoke_endpoint_async(EndpointName="keys", InputLocation="s3://keys/missing")
+    mine = answer["ResponseMetadata"]["HTTPHeaders"]["x-tarry-invocation-id"]
+    file = tmp_path / "policy.json"
+
+    def of_endpoint(name: str) -> Any:
+        statement = {"Effect": "Allow", "Action": "tarry:*", "Resource": f"{ARN}:endpoint/{name}"}
+        file.write_text(json.dumps({"Statement": statement}))
+        return client(server, "tarry", made(server, "create", f"only-{name}", "--policy", str(file)))
+
+    owner, other = of_endpoint("keys"), of_endpoint("others")
+    assert owner.wait_invocation(InvocationId=mine)["Invocation"]["EndpointName"] == "keys"
+    assert mine in [each["InvocationId"] for each in owner.list_invocations(EndpointName="keys")["Invocations"]]
+    told = [refused(other.describe_invocation, InvocationId=each) for each in (mine, "no-such-invocation")]
+    assert [code for code, _, _ in told] == ["AccessDeniedException"] * 2
+    assert told[0][2].replace(mine, "ID") == told[1][2].replace("no-such-invocation", "ID")
+    assert refused(other.list_invocations, EndpointName="keys")[0] == "AccessDeniedException"
+
+
 def test_a_policy_bounds_objects(server: ServerProcess, limited: dict[str, Any]) -> None:
     s3, first = client(server, "s3", limited), server.client("s3")
     s3.put_object(Bucket=BUCKET, Key="mine/a", Body=b"1")

@@ -44,6 +44,10 @@ class Recorder:
         return answer
 
 
+async def no_invocations(id: str) -> None:
+    """Whose an invocation is, where there are none."""
+
+
 def make_app(
     services: Mapping[str, Service],
     *,
@@ -59,6 +63,7 @@ def make_app(
         clock=SystemClock(),
         ids=SystemIds(),
         public_url=lambda: "http://localhost:8780",
+        endpoint_of=no_invocations,
         internal=internal,
     )
 

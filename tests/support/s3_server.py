@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import boto3
 from botocore.config import Config
+from tests.support.door import no_invocations
 from tests.support.server import Certificate, serving
 
 from tarry.aws.app import App
@@ -162,6 +163,7 @@ def s3_server(directory: Path, *, region: str = "us-east-1", certificate: Certif
             clock=SystemClock(),
             ids=SystemIds(),
             public_url=lambda: url,
+            endpoint_of=no_invocations,
         )
 
     with serving(build, certificate) as url:

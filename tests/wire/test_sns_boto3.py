@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from tests.support.door import no_invocations
 from tests.support.server import abort_connections
 from tests.support.topics import CALLER, SCOPE, Cloud, TestClock, cloud, is_authentic, receiving
 
@@ -66,6 +67,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
             clock=clock,
             ids=SystemIds(),
             public_url=lambda: given.public_url,
+            endpoint_of=no_invocations,
             internal={given.signer.certificate_path: given.signer.certificate},
         )
         listener = socket.create_server(("127.0.0.1", 0))  # what connects before the server has started waits in the backlog

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from tarry.aws.auth import RawRequest
+from tarry.aws.authorization import EndpointOf
 from tarry.aws.body import BodyReader, ClientGoneError
 from tarry.aws.call import Service
 from tarry.aws.codecs.answer import Answer
@@ -57,9 +58,18 @@ class App:
         clock: Clock,
         ids: Ids,
         public_url: Callable[[], str],
+        endpoint_of: EndpointOf,
         internal: Mapping[str, InternalPage] | None = None,
     ) -> None:
-        door = Door(services=services, keyring=keyring, scope=scope, clock=clock, ids=ids, public_url=public_url)
+        door = Door(
+            services=services,
+            keyring=keyring,
+            scope=scope,
+            clock=clock,
+            ids=ids,
+            public_url=public_url,
+            endpoint_of=endpoint_of,
+        )
         self.ready = False
         self._services = services
         self._gateway = Gateway(door)

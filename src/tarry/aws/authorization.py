@@ -4,7 +4,7 @@ A key without a policy may do everything, and is asked nothing. AWS: the Service
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 
 from tarry.aws.call import Params
@@ -38,7 +38,11 @@ class Asked:
     scope: Scope
 
 
-async def authorise(key: AccessKey, asked: Asked, keyring: Keyring) -> None:
+EndpointOf = Callable[[str], Awaitable[str | None]]
+"""The name of the endpoint that an invocation belongs to, by the invocation's id; None where there is no such invocation."""
+
+
+async def authorise(key: AccessKey, asked: Asked, keyring: Keyring, endpoint_of: EndpointOf) -> None:
     """Errors: AccessDenied, in AWS's words, unless the key's policy allows all that the operation needs."""
     if key.policy is None:
         return
@@ -47,7 +51,13 @@ async def authorise(key: AccessKey, asked: Asked, keyring: Keyring) -> None:
     for number, (action, resource) in enumerate(demands_of(asked)):
         if number > 0:
             await asyncio.sleep(0)  # DeleteObjects makes a thousand demands: others have their turn between them
-        _require(key.policy, key.principal_arn, action, resource)
+        invocation_id = resource.removeprefix(_invocation_arn("", asked.scope))
+        if invocation_id != resource:
+            verdict = _verdict_on_invocation(key.policy, action, await endpoint_of(invocation_id), asked.scope)
+        else:
+            verdict = key.policy.judge(action, resource)
+        if verdict is not Verdict.ALLOWED:
+            raise _denied(verdict, key.principal_arn, action, resource)
 
 
 def demands_of(asked: Asked) -> Iterator[Demand]:
@@ -90,10 +100,20 @@ async def _with_stored_name(asked: Asked, keyring: Keyring) -> Asked:
     return asked
 
 
-def _require(policy: Policy, principal: str, action: str, resource: str) -> None:
-    verdict = policy.judge(action, resource)
-    if verdict is Verdict.ALLOWED:
-        return
+def _verdict_on_invocation(policy: Policy, action: str, endpoint_name: str | None, scope: Scope) -> Verdict:
+    """OURS: an invocation is judged as its endpoint is, and one that does not exist as everything is.
+
+    The refusal says the same of both, so that nobody learns which invocations others have; but for a policy that allows
+    everything and denies an endpoint, to which what does not exist is NotFound.
+    """
+    anything = policy.judge(action, "*")
+    if endpoint_name is None:
+        return anything
+    verdict = policy.judge(action, scope.sagemaker_arn("endpoint", endpoint_name))
+    return verdict if Verdict.ALLOWED in {verdict, anything} else anything
+
+
+def _denied(verdict: Verdict, principal: str, action: str, resource: str) -> AccessDenied:
     shown = f'"{resource}"' if action.startswith("s3:") else resource
     because = (
         "with an explicit deny in an identity-based policy"
@@ -101,7 +121,7 @@ def _require(policy: Policy, principal: str, action: str, resource: str) -> None
         else f"because no identity-based policy allows the {action} action"
     )
     # AWS: IAM user guide, "Troubleshoot access denied error messages".
-    raise AccessDenied(f"User: {principal} is not authorized to perform: {action} on resource: {shown} {because}")
+    return AccessDenied(f"User: {principal} is not authorized to perform: {action} on resource: {shown} {because}")
 
 
 # --------------------------------------------------------------------------------------------------------------- resources
@@ -197,7 +217,12 @@ def _access_key(params: Params, scope: Scope) -> Iterator[str]:
 def _invocation(params: Params, scope: Scope) -> Iterator[str]:
     """The one that is named by our id. An InferenceId may be that of any: who asks by it has to be allowed to ask for all."""
     invocation_id = params.get("InvocationId")
-    yield "*" if invocation_id is None else scope.arn("tarry", f"invocation/{invocation_id}")
+    yield "*" if invocation_id is None else _invocation_arn(invocation_id, scope)
+
+
+def _invocation_arn(id: str, scope: Scope) -> str:
+    """How a demand and its refusal name an invocation; a policy names its endpoint."""
+    return scope.arn("tarry", f"invocation/{id}")
 
 
 def _endpoint(params: Params, scope: Scope) -> Iterator[str]:
@@ -208,7 +233,7 @@ def _endpoint(params: Params, scope: Scope) -> Iterator[str]:
 
 def _redriven(params: Params, scope: Scope) -> Iterator[str]:
     for each in params.get("InvocationIds") or ():
-        yield scope.arn("tarry", f"invocation/{each}")
+        yield _invocation_arn(each, scope)
     if params.get("InferenceIds"):
         yield "*"
     elif not params.get("InvocationIds"):

@@ -56,6 +56,7 @@ class Door:
     ids: Ids
     public_url: Callable[[], str]
     """Without a slash at the end; asked for every request."""
+    endpoint_of: authorization.EndpointOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ class Gateway:
         if key is None or not key.active:
             raise AccessDenied(f"The access key {verified.access_key_id} was {'removed' if key is None else 'disabled'}.")
         asked = authorization.Asked(service=way.service, operation=operation, params=params, scope=self._door.scope)
-        await authorization.authorise(key, asked, self._door.keyring)
+        await authorization.authorise(key, asked, self._door.keyring, self._door.endpoint_of)
 
     async def _concealed(self, error: Exception, way: Route, understood: _Understood) -> Exception:
         """The error; to a caller who may not list a bucket, that something is missing from it is not told."""

@@ -316,6 +316,7 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
         clock=clock,
         ids=ids,
         public_url=lambda: ground.public_url,
+        endpoint_of=commands.invocations.endpoint_of,
         internal={cloud.signer.certificate_path: cloud.signer.certificate},
     )
     loops: dict[str, Loop] = {

@@ -89,6 +89,11 @@ class InvocationCommands:
             raise _not_found(id)
         return history.record
 
+    async def endpoint_of(self, id: str) -> str | None:
+        """The name of the endpoint that this invocation belongs to; None where there is no such invocation."""
+        record = await self._context.store.get(InvocationRecord, id)
+        return None if record is None else record.invocation.endpoint_name
+
     async def named(self, inference_id: str) -> list[InvocationRecord]:
         """The invocations whose caller gave this InferenceId, newest first, at most NAMED_MAX. Errors: NotFound."""
         found = await self._ports.records.named(inference_id, NAMED_MAX)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.support.door import no_invocations
 from tests.support.signing import KEY, SCOPE
 
 from tarry.aws.authorization import Asked, actions_known, authorise, demands_of, may_list, operations_known
@@ -201,11 +202,11 @@ async def test_every_demand_has_to_be_allowed(missing: int) -> None:
     request = asked("sagemaker", "CreateEndpoint", {**E, **C, "Tags": TAGS})
     demands = list(demands_of(request))
     key = limited(*(("Allow", *demand) for demand in demands))
-    await authorise(key, request, FakeKeyring(key))
+    await authorise(key, request, FakeKeyring(key), no_invocations)
     key = limited(*(("Allow", *demand) for number, demand in enumerate(demands) if number != missing))
     action, resource = demands[missing]
     with pytest.raises(AccessDenied) as caught:
-        await authorise(key, request, FakeKeyring(key))
+        await authorise(key, request, FakeKeyring(key), no_invocations)
     assert str(caught.value) == (
         f"User: arn:aws:iam::123456789012:user/test is not authorized to perform: {action} on resource: {resource} because no "
         f"identity-based policy allows the {action} action"
@@ -214,13 +215,13 @@ async def test_every_demand_has_to_be_allowed(missing: int) -> None:
 
 async def test_a_deny_wins_and_is_told_and_objects_are_quoted() -> None:
     key = limited(("Allow", "*", "*"), ("Deny", "s3:DeleteObject", OBJECT))
-    await authorise(key, asked("s3", "GetObject", IN_OBJECT), FakeKeyring(key))
+    await authorise(key, asked("s3", "GetObject", IN_OBJECT), FakeKeyring(key), no_invocations)
     with pytest.raises(AccessDenied, match='on resource: "arn:aws:s3:::b/k/1" with an explicit deny in an identity-based policy'):
-        await authorise(key, asked("s3", "DeleteObject", IN_OBJECT), FakeKeyring(key))
+        await authorise(key, asked("s3", "DeleteObject", IN_OBJECT), FakeKeyring(key), no_invocations)
 
 
 async def test_a_key_without_a_policy_is_asked_nothing() -> None:
-    await authorise(KEY, asked("sts", "NoSuchThing", {}), FakeKeyring())
+    await authorise(KEY, asked("sts", "NoSuchThing", {}), FakeKeyring(), no_invocations)
 
 
 def test_who_may_list() -> None:
@@ -247,28 +248,74 @@ async def test_a_key_is_itself_however_it_is_named(pattern: str, operation: str,
     key = limited(("Allow", "tarry:*", "*"), ("Deny", "tarry:*", named))
     request = asked("tarry", operation, params)
     with pytest.raises(AccessDenied, match=f"tarry:{operation} on resource: {ACCESS_KEY} with an explicit deny"):
-        await authorise(key, request, FakeKeyring(key, first))
+        await authorise(key, request, FakeKeyring(key, first), no_invocations)
     key = limited(("Allow", "tarry:*", named))
-    await authorise(key, request, FakeKeyring(key, first))
+    await authorise(key, request, FakeKeyring(key, first), no_invocations)
     another = limited(("Allow", "tarry:*", ACCESS_KEY.replace("First", KEY.name)))
     with pytest.raises(AccessDenied):
-        await authorise(another, request, FakeKeyring(another, first))
+        await authorise(another, request, FakeKeyring(another, first), no_invocations)
 
 
 async def test_a_key_that_does_not_exist_is_called_what_the_caller_calls_it() -> None:
     key = limited(("Allow", "tarry:*", ACCESS_KEY.replace("First", "new*")))
-    await authorise(key, asked("tarry", "CreateAccessKey", {"Name": "newest"}), FakeKeyring(key))
+    await authorise(key, asked("tarry", "CreateAccessKey", {"Name": "newest"}), FakeKeyring(key), no_invocations)
+    request = asked("tarry", "UpdateAccessKey", {"AccessKeyId": "AKIA0000000000000009"})
     with pytest.raises(AccessDenied, match="access-key/AKIA0000000000000009 because"):
-        await authorise(key, asked("tarry", "UpdateAccessKey", {"AccessKeyId": "AKIA0000000000000009"}), FakeKeyring(key))
+        await authorise(key, request, FakeKeyring(key), no_invocations)
+
+
+SECRET = ENDPOINT.replace("my-own", "secret")
+NO_STATEMENT = "because no identity-based policy allows the tarry:StopInvocation action"
+
+
+async def whose(id: str) -> str | None:
+    return {"i-1": "My-Own", "i-2": "Secret"}.get(id)
+
+
+def stopping(id: str) -> Asked:
+    return asked("tarry", "StopInvocation", {"InvocationId": id})
+
+
+@pytest.mark.parametrize("allowed", [ENDPOINT, ENDPOINT.replace("own", "*"), "*"])
+async def test_who_may_ask_of_an_endpoint_may_ask_of_its_invocations(allowed: str) -> None:
+    key = limited(("Allow", "tarry:*", allowed))
+    await authorise(key, stopping("i-1"), FakeKeyring(key), whose)
+    await authorise(key, asked("tarry", "RedriveInvocations", {"InvocationIds": ["i-1"]}), FakeKeyring(key), whose)
+
+
+@pytest.mark.parametrize("denied", [(), (("Deny", "tarry:*", SECRET),)])
+@pytest.mark.parametrize("id", ["i-2", "i-3"], ids=["another's", "nobody's"])
+async def test_a_refusal_does_not_tell_whether_there_is_such_an_invocation(
+    id: str, denied: tuple[tuple[str, str, str], ...]
+) -> None:
+    key = limited(("Allow", "tarry:*", ENDPOINT), ("Allow", "tarry:*", INVOCATION.replace("i-1", "*")), *denied)
+    with pytest.raises(AccessDenied) as caught:
+        await authorise(key, stopping(id), FakeKeyring(key), whose)
+    arn = INVOCATION.replace("i-1", id)
+    assert str(caught.value).endswith(f"to perform: tarry:StopInvocation on resource: {arn} {NO_STATEMENT}")
+    both = asked("tarry", "RedriveInvocations", {"InvocationIds": ["i-1", id]})
+    with pytest.raises(AccessDenied):
+        await authorise(key, both, FakeKeyring(key), whose)
+
+
+@pytest.mark.parametrize("effect", ["Deny", "NotResource"])
+async def test_an_endpoint_that_is_denied_covers_its_invocations(effect: str) -> None:
+    key = limited(("Allow", "tarry:*", "*"), ("Deny", "tarry:*", SECRET))
+    if effect == "NotResource":
+        statement = {"Effect": "Allow", "Action": "tarry:*", "NotResource": SECRET}
+        key = replace(KEY, policy=read_policy(json.dumps({"Statement": statement})))
+    await authorise(key, stopping("i-1"), FakeKeyring(key), whose)
+    await authorise(key, stopping("i-3"), FakeKeyring(key), whose)
+    with pytest.raises(AccessDenied):
+        await authorise(key, stopping("i-2"), FakeKeyring(key), whose)
 
 
 async def test_others_have_their_turn_while_a_long_request_is_judged() -> None:
     objects = [{"Key": f"{'a' * 1000}{number}"} for number in range(100)]
     patterns = [f"arn:aws:s3:::*{'a' * 400}{letter}" for letter in "bcdefghijklm"]
     key = limited(("Allow", "*", "*"), *(("Deny", "s3:*", pattern) for pattern in patterns))
-    judging = asyncio.create_task(
-        authorise(key, asked("s3", "DeleteObjects", {"Bucket": "b", "Delete": {"Objects": objects}}), FakeKeyring(key))
-    )
+    request = asked("s3", "DeleteObjects", {"Bucket": "b", "Delete": {"Objects": objects}})
+    judging = asyncio.create_task(authorise(key, request, FakeKeyring(key), no_invocations))
     turns = 0
     while not judging.done():
         await asyncio.sleep(0)
