@@ -23,7 +23,7 @@ from tests.support.door import Recorder, client, exchange, make_app, serving
 from tests.support.signing import KEY
 
 from tarry.aws.app import App
-from tarry.aws.call import Reply, Service
+from tarry.aws.call import Call, Params, Reply, Service
 from tarry.aws.services.sts import sts_service
 from tarry.core.errors import Bug, EndpointNotFound, InvalidRequest, NotFound, StorageFull, Throttled
 from tarry.core.keys import AccessKey
@@ -76,6 +76,37 @@ async def refused(function: Any, **params: Any) -> tuple[str, str, int]:
         await call(function, **params)
     error = caught.value.response
     return error["Error"]["Code"], error["Error"]["Message"], error["ResponseMetadata"]["HTTPStatusCode"]
+
+
+# ---------------------------------------------------------------------------------------------------------------- stops
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "method", "params"),
+    [
+        ("sagemaker", "DeleteEndpoint", "delete_endpoint", {"EndpointName": "e"}),
+        ("sagemaker-runtime", "InvokeEndpointAsync", "invoke_endpoint_async", {"EndpointName": "e", "InputLocation": "s3://b/k"}),
+        ("sns", "CreateTopic", "create_topic", {"Name": "t"}),
+        ("s3", "PutObject", "put_object", {"Bucket": "b", "Key": "k", "Body": b"x" * 100_000}),
+    ],
+)
+async def test_a_request_that_a_stop_cuts_off_is_told_in_the_form_of_its_protocol(
+    service: str, operation: str, method: str, params: dict[str, Any]
+) -> None:
+    began = asyncio.Event()
+
+    async def without_end(call: Call, params: Params) -> Reply:
+        began.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    app = make_app({service: Service(name=service, operations={operation: without_end})})
+    async with serving(app) as url:
+        answer = asyncio.create_task(refused(getattr(client(service, url), method), **params))
+        await began.wait()
+    code, message, status = await answer
+    assert (code, status) == ("ServiceUnavailable", 503)
+    assert "The server is stopping" in message
 
 
 # ------------------------------------------------------------------------------------------------------- whole requests

@@ -91,7 +91,10 @@ class App:
             answer = _out_of_bounds(scope) or await self._answer(request, reader)
         except ClientGoneError:
             return
-        await _respond(request, reader, answer, receive, send)
+        try:
+            await _respond(request, reader, answer, receive, send)
+        except asyncio.CancelledError:  # the server stops: what has begun can only be cut off
+            log.info("an answer is cut off by the stop of the server", path=request.raw_path.decode("latin-1"))
 
     async def _answer(self, request: Request, reader: BodyReader) -> Answer:
         way = route(request, self._services)

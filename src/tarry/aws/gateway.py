@@ -4,6 +4,7 @@ Whatever happens on the way, the answer is in the protocol of the request, carri
 caller nothing of our insides. Nothing is read or changed for a request before its signature has been verified.
 """
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ from tarry.aws.request import Request
 from tarry.aws.routing import Kind, Route
 from tarry.aws.specs import Family, OperationModel, Spec, load_spec
 from tarry.aws.validate import validate
-from tarry.core.errors import AccessDenied, Bug, DependencyError, ObjectNotFound, TarryError
+from tarry.core.errors import AccessDenied, Bug, DependencyError, ObjectNotFound, ServerStopping, TarryError
 from tarry.core.names import Scope
 from tarry.ports import Clock, Ids, Keyring
 
@@ -92,6 +93,9 @@ class Gateway:
             answer = serialise(self._specs[way.service], understood.operation, reply.output, reply.status, context)
         except ClientGoneError:
             raise
+        except asyncio.CancelledError:  # nobody else cancels a request than a server whose drain time is over
+            reply = _NO_REPLY
+            answer = error_answer(family, spec, self._told(_stopping(), way, context), context)
         except Exception as error:  # noqa: BLE001 - the last place before the client: everything becomes an answer, and is logged
             reply = _NO_REPLY
             answer = error_answer(family, spec, self._told(error, way, context), context)
@@ -236,6 +240,10 @@ class Gateway:
         # AWS: S3's ids are 16 characters and a longer base64 text (S3 user guide, "Getting Amazon S3 request IDs").
         short = request_id.replace("-", "").upper()[:16]
         return AnswerContext(request_id=short, host_id=self._door.ids.token(), method=request.method)
+
+
+def _stopping() -> ServerStopping:
+    return ServerStopping("The server is stopping, and its drain time is over; the request may have been carried out. Try again.")
 
 
 def _ids(family: Family, context: AnswerContext) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ for ever) nor how many bytes of head it collects. Bodies are bounded by the door
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from math import ceil, isinf
 from typing import Any
 
 import uvicorn
@@ -18,6 +19,9 @@ from tarry.settings import ServerSettings
 HEAD_S_MAX = 20.0
 HEAD_BYTES_MAX = 64 * 1024
 CLOSE_CONNECTIONS_S = 5
+"""What requests under way get at a stop, if the drain time is not longer."""
+LAST_WORDS_S = 3.0
+"""What those get that have been cancelled, to say so."""
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -29,6 +33,15 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to whoever runs the server."""
         yield
+
+    async def end_requests(self) -> None:
+        """Cancel what is still under way, and let it say so: the application answers 503 to what it has not answered yet."""
+        under_way = set(self.server_state.tasks)
+        for task in under_way:
+            if not task.cancelling():  # a second time would take the words away
+                task.cancel()
+        if under_way:
+            await asyncio.wait(under_way, timeout=LAST_WORDS_S)
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -104,7 +117,7 @@ def http_server(settings: ServerSettings) -> Server:
         server_header=False,
         date_header=False,
         timeout_keep_alive=60,
-        timeout_graceful_shutdown=CLOSE_CONNECTIONS_S,
+        timeout_graceful_shutdown=_patience_s(settings.drain_timeout_s),
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
@@ -115,6 +128,11 @@ def http_server(settings: ServerSettings) -> Server:
             f"The certificate {settings.tls_cert} or its key {settings.tls_key} cannot be used: {error}."
         ) from None
     return Server(config)
+
+
+def _patience_s(drain_s: float) -> int | None:
+    """How long requests under way may take at a stop; None, as uvicorn says: for ever."""
+    return None if isinf(drain_s) else max(CLOSE_CONNECTIONS_S, ceil(drain_s))
 
 
 async def _not_built_yet(scope: Any, receive: Any, send: Any) -> None:

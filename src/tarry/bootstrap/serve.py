@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-import uvicorn
 import uvloop
 from rich.console import Console
 from rich.markup import escape
 
 from tarry.bootstrap.build import Tarry, build
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
-from tarry.bootstrap.http import http_server
+from tarry.bootstrap.http import Server, http_server
 from tarry.bootstrap.log import configure_log, standard_error
 from tarry.core.errors import InvalidRequest
 from tarry.settings import ServerSettings, Settings
@@ -90,9 +89,7 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         raise error
 
 
-async def _stop(
-    settings: Settings, tarry: Tarry, http: uvicorn.Server, serving: "asyncio.Task[None]", signals: "_Signals"
-) -> None:
+async def _stop(settings: Settings, tarry: Tarry, http: Server, serving: "asyncio.Task[None]", signals: "_Signals") -> None:
     tarry.app.ready = False
     _notify_supervisor("STOPPING=1")
     http.should_exit = True
@@ -102,8 +99,11 @@ async def _stop(
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     forced = 0 if drain.done() else await tarry.drain(0.0)
     returned = await drain + forced
+    ends = {serving, signals.second_task}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     http.force_exit = signals.second_task.done()
     await serving
+    await http.end_requests()
     log.info("stopped accepting", returned_to_queue=returned)
 
 

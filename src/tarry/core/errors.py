@@ -31,6 +31,7 @@
     * PublishError
     * SigningKeyBroken
     * SchemaTooNew
+    * ServerStopping
   * RaceError: somebody else was first; the loser drops its work
     * LeaseLost
     * Conflict
@@ -220,6 +221,10 @@ class ChecksumMismatch(RequestError):
 
 class DependencyError(TarryError):
     """The world outside this process failed: a disk, a store, a model server, a topic."""
+
+
+class ServerStopping(DependencyError):
+    """The server stopped before the request was done; what had been written of it stays."""
 
 
 class StorageFull(DependencyError):

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import uvicorn
 from tests.support.server import abort_connections
 
-from tarry.bootstrap.http import HEAD_BYTES_MAX, BoundedHttp, Server
+from tarry.bootstrap.http import HEAD_BYTES_MAX, BoundedHttp, Server, http_server
+from tarry.settings import ServerSettings
 
 
 async def _app(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -48,6 +50,31 @@ async def _say(port: int, *pieces: bytes) -> bytes:
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()
     return said
+
+
+@pytest.mark.parametrize(("drain_s", "patience_s"), [(0.0, 5), (30.0, 30), (7.2, 8), (float("inf"), None)])
+def test_requests_under_way_get_the_drain_time_at_a_stop(drain_s: float, patience_s: int | None) -> None:
+    server = http_server(ServerSettings(drain_timeout_s=drain_s))
+    assert server.config.timeout_graceful_shutdown == patience_s
+
+
+async def test_what_is_under_way_at_the_end_is_cancelled_once_and_has_its_last_words() -> None:
+    server, began, said = Server(uvicorn.Config(_app)), asyncio.Event(), []
+
+    async def request() -> None:
+        try:
+            began.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+            said.append("stopping")
+
+    task = asyncio.create_task(request())
+    server.server_state.tasks.add(task)
+    await began.wait()
+    task.cancel()  # as uvicorn does where its patience has ended
+    await server.end_requests()
+    assert said == ["stopping"]
 
 
 GOOD = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n" + b"x" * 100_000
