@@ -101,6 +101,9 @@ class EngineSettings(_Group):
     """Whom instances become in the sandbox of a server that is run by root; left out: root without its privileges."""
     instance_policy: Path | None = None
     """JSON file with the policy of the keys that instances get (what IAM's policies are); left out: all of S3 and SNS."""
+    log_max_bytes: Annotated[ByteSize, Field(ge=1024 * 1024)] = ByteSize(32 * 1024 * 1024)
+    """How long the log of a container may become before its file is emptied: so much of it is kept besides. Bytes, or with a
+    unit (``"100 MiB"``)."""
     memory_reserve: ByteSize = ByteSize(256 * 1024 * 1024)
     """Free memory of the machine below which no instance is placed: bytes, or with a unit (``"512 MiB"``)."""
     instances_max: Annotated[dict[str, Annotated[int, Field(ge=0)]], BeforeValidator(_of_any_type)] = Field(default_factory=dict)

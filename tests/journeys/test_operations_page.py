@@ -43,3 +43,23 @@ def test_what_happened_to_my_request(tmp_path: Path) -> None:
         "1 asked again",
     ):
         assert words in done.stdout, words
+
+
+def test_what_did_the_model_server_say(tmp_path: Path) -> None:
+    examples = _examples("What did the model server say?")
+    (tmp_path / "program.py").write_text(examples["python"])
+    once = [line for line in examples["sh"].splitlines() if "--follow" not in line]
+    environ = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    with ServerProcess(tmp_path / "tarry") as server:
+        deploy.bucket(server, BUCKET)
+        deploy.endpoint(server, "my-endpoint", BUCKET)
+        lines = ["set -e", 'eval "$(tarry env --data-dir tarry)"', *once, "python program.py"]
+        shell = ["sh", "-c", "\n".join(lines)]
+        done = subprocess.run(shell, capture_output=True, text=True, check=False, cwd=tmp_path, env=environ)
+    assert done.returncode == 0, done.stderr
+    printed, every, listed, *told = [line for line in done.stdout.splitlines() if line]
+    assert printed == every
+    assert printed.startswith("stub model server on port")
+    instance = listed.split("\t")[0]
+    assert listed.split("\t")[1:4] == ["", "v", "InService"]
+    assert told == [f"{instance} InService {printed}"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support import deploy
+from tests.support.command_line import tarry
 from tests.support.instance import ENVIRONMENTS
 from tests.support.model_objects import archive_of
 from tests.support.server_process import ServerProcess
@@ -39,11 +40,13 @@ def _ask(server: ServerProcess, name: str, body: bytes, content_type: str) -> by
 
 
 def test_any_python_code_and_its_environment_in_the_log(server: ServerProcess) -> None:
-    code = b"import os\nprint('COLOUR', os.environ['COLOUR'])\ndef predict_fn(data, model):\n    return sum(data)\n"
-    _serve(server, "any", PYTHON, {"code/inference.py": code}, COLOUR="blue")
+    """The guide's check: the code prints its variables, and people look for them in the log."""
+    code = b"import os\nprint(dict(os.environ))\ndef predict_fn(data, model):\n    return sum(data)\n"
+    seed = {"TS_MAX_REQUEST_SIZE": "100000000", "MMS_DEFAULT_RESPONSE_TIMEOUT": "900"}
+    _serve(server, "any", PYTHON, {"code/inference.py": code}, **seed)
     assert _ask(server, "any", b"[1, 2, 3]", "application/json") == b"6"
-    (log,) = (server.data_dir / "logs" / "any").glob("*/*.log")
-    assert "COLOUR blue" in log.read_text()
+    log = tarry(server, "logs", "any").out
+    assert all(f"'{name}': '{value}'" in log for name, value in seed.items())
 
 
 def test_code_that_does_not_load_fails_the_endpoint_with_its_own_words(server: ServerProcess) -> None:
@@ -56,6 +59,7 @@ def test_code_that_does_not_load_fails_the_endpoint_with_its_own_words(server: S
     sagemaker.create_endpoint(EndpointName="bad", EndpointConfigName="bad")
     with pytest.raises(Exception, match="Failed"):
         deploy.in_service(server, "bad")
+    assert "No module named 'absent_module'" in tarry(server, "logs", "bad").out
     assert "No module named 'absent_module'" in sagemaker.describe_endpoint(EndpointName="bad")["FailureReason"]
 
 

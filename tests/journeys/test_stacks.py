@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import deploy, stacks
+from tests.support.command_line import tarry
 from tests.support.instance import ENVIRONMENTS
 from tests.support.server_process import ServerProcess
 from tests.support.stacks import HUGGING_FACE, PYTORCH_MMS, TORCHSERVE, Stack
@@ -46,11 +47,6 @@ def script(tmp_path: Path, stack: Stack) -> Path:
     return stacks.write(tmp_path / "model", {"code/inference.py": stacks.SCRIPT})
 
 
-def _log(server: ServerProcess, name: str) -> str:
-    (file,) = (server.data_dir / "logs" / name).glob("*/*.log")
-    return file.read_text()
-
-
 def test_without_the_variables_large_requests_and_answers_fail(server: ServerProcess, stack: Stack, script: Path) -> None:
     name = f"{stack.name}-plain"
     stacks.serve(server, stack, name, script, {})
@@ -68,7 +64,7 @@ def test_with_the_variables_of_the_guide_they_pass(server: ServerProcess, stack:
     assert json.loads(large["answer"])["got"] == LARGE
     assert len(json.loads(stacks.wish(server, name, answer=LARGE)["answer"])["filler"]) == LARGE
     assert stacks.wish(server, name, sleep=3)["State"] == "Completed"
-    printed = _log(server, name).split("ENVIRONMENT ")[1].splitlines()[0]
+    printed = tarry(server, "logs", name).out.split("ENVIRONMENT ")[1].splitlines()[0]
     environment = json.loads(printed)
     assert {key: environment[key] for key in stack.seed} == stack.seed, "the guide's check: inference.py prints its variables"
 

@@ -11,7 +11,7 @@ from tarry.backends.engines.docker_api import DockerApi
 from tarry.backends.engines.docker_containers import DockerContainers
 from tarry.backends.engines.docker_images import DockerImages, Logins, PullPolicy
 from tarry.backends.engines.docker_options import DockerOptions
-from tarry.backends.engines.logs import InstanceLogs
+from tarry.backends.engines.logs import LogFiles
 from tarry.backends.engines.room import Room
 from tarry.backends.model_data import ModelData
 
@@ -32,6 +32,6 @@ def docker_engine(
     images = DockerImages(api, policy, Logins(directory / "config.json"), lambda _: None)
     model_data = ModelData(objects or ModelObjects(), directory / "models")
     containers = DockerContainers(
-        api, images, model_data, ports or PortRange(20000, 29999), InstanceLogs(directory), options or DockerOptions()
+        api, images, model_data, ports or PortRange(20000, 29999), LogFiles(directory), options or DockerOptions()
     )
     return DockerEngine(directory, containers, region="eu-central-1", gpus=gpus, room=room)

@@ -320,6 +320,7 @@ _TABLE: Mapping[str, Mapping[str, Rules]] = {
     "tarry": {
         **_each("tarry", _invocation, "DescribeInvocation", "WaitInvocation", "StopInvocation", "SetPriority"),
         **_each("tarry", _endpoint, "ListInvocations", "DescribeQueue", "PurgeQueue", "PutRetryPolicy", "DeleteRetryPolicy"),
+        **_each("tarry", _endpoint, "ListInstanceLogs", "ReadInstanceLog"),
         **_each("tarry", _redriven, "RedriveInvocations"),
         **_each("tarry", _anything, "ListAccessKeys"),
         **_each("tarry", _access_key, *_KEY_OPERATIONS),

@@ -30,6 +30,7 @@ from tarry.backends.database.queue_rows import LeaseTerms, next_epoch
 from tarry.backends.database.store import SqlStore
 from tarry.backends.database.transactions import Database
 from tarry.backends.engines.addresses import PortRange
+from tarry.backends.engines.logs import LogFiles
 from tarry.backends.engines.process import ProcessEngine
 from tarry.backends.engines.room import Room
 from tarry.backends.engines.sandbox import choose_sandbox
@@ -49,6 +50,7 @@ from tarry.control.access_keys import AccessKeyCommands
 from tarry.control.commands import Commands
 from tarry.control.context import Context
 from tarry.control.instance_keys import InstanceKeys
+from tarry.control.instance_logs import InstanceLogCommands
 from tarry.control.instances import InstanceLimits
 from tarry.control.invocations import InvocationPorts
 from tarry.control.reconciler import Reconciler
@@ -75,6 +77,7 @@ from tarry.ports import (
     Engine,
     Ids,
     Images,
+    InstanceLogs,
     InvocationQueue,
     InvocationRecords,
     Keyring,
@@ -86,7 +89,7 @@ from tarry.ports import (
     Store,
     Wakeups,
 )
-from tarry.settings import Settings
+from tarry.settings import EngineSettings, Settings
 
 log = structlog.get_logger(__name__)
 
@@ -185,6 +188,7 @@ class _Instances:
     models: ModelServer
     images: Images
     engine: Engine
+    logs: InstanceLogs
 
 
 async def build(settings: Settings, directory: DataDirectory, scope: Scope, public_url: str) -> Tarry:
@@ -256,11 +260,18 @@ async def _open_cloud(ground: _Ground, data: _Data) -> _Cloud:
 
 async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
     settings, root = ground.settings, ground.directory.root
-    models = HttpModelServer()
     model_data = ModelData(cloud.objects, root / "models")
     if settings.engine.kind == "docker":
-        opened = await open_docker(settings, root, model_data, ground.scope.region, ground.public_url, ground.resources)
-        return _Instances(models=models, images=opened[0], engine=opened[1])
+        images, engine, logs = await open_docker(
+            settings, root, model_data, ground.scope.region, ground.public_url, ground.resources
+        )
+        return _Instances(models=HttpModelServer(), images=images, engine=engine, logs=logs)
+    return await _open_processes(ground, model_data)
+
+
+async def _open_processes(ground: _Ground, model_data: ModelData) -> _Instances:
+    settings, root = ground.settings, ground.directory.root
+    logs = LogFiles(root, settings.engine.log_max_bytes)
     images = open_catalogue(settings, _progress)
     secrets = () if settings.server.tls_key is None else (settings.server.tls_key,)
     engine = ProcessEngine(
@@ -272,11 +283,12 @@ async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
         room=Room(settings.engine.placement),
         region=ground.scope.region,
         cloud=Cloud(endpoint_url=ground.public_url, ca_bundle=settings.server.tls_cert),
+        logs=logs,
     )
     await engine.open()
     await asyncio.to_thread(added_images(root).discard_old)
     ground.resources.push_async_callback(engine.close, grace_s=settings.engine.stop_grace_s)
-    return _Instances(models=models, images=images, engine=engine)
+    return _Instances(models=HttpModelServer(), images=images, engine=engine, logs=logs)
 
 
 def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances, resources: AsyncExitStack) -> Tarry:
@@ -284,12 +296,7 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
     store, queue, models, lease_s = data.store, data.queue, instances.models, ground.settings.queue.lease_s
     alarms = NoAlarms()
     keys = InstanceKeys(data.keyring, clock, read_instance_policy(ground.settings.engine.instance_policy))
-    engine_settings = ground.settings.engine
-    limits = InstanceLimits(
-        unanswered_s=engine_settings.unanswered_s,
-        stop_grace_s=engine_settings.stop_grace_s,
-        provision_timeout_s=engine_settings.provision_timeout_s,
-    )
+    limits = _instance_limits(ground.settings.engine)
     reconciler = Reconciler(
         store, instances.engine, models, instances.images, cloud.notifier, alarms, keys, clock, ids, wakeups, limits
     )
@@ -300,7 +307,8 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
     worker = Worker(queue, cloud.objects, models, data.records, settlement, clock, input_bytes_max=input_bytes_max)
     slots = Slots(store, queue, worker, models, clock, wakeups, lease_s)
     invocations = InvocationPorts(queue=queue, records=data.records, control=data.control, wakeups=wakeups)
-    commands = Commands(Context(store=store, clock=clock, ids=ids, scope=scope, objects=cloud.objects), alarms, invocations)
+    context = Context(store=store, clock=clock, ids=ids, scope=scope, objects=cloud.objects)
+    commands, logs = Commands(context, alarms, invocations), InstanceLogCommands(context, instances.logs)
     app = App(
         services={
             "sagemaker": sagemaker_service(commands),
@@ -309,7 +317,7 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
             "sns": sns_service(cloud.topics, cloud.subscriptions),
             "iam": iam_service(scope),
             "sts": sts_service(),
-            "tarry": tarry_service(AccessKeyCommands(data.keyring, clock, scope), commands),
+            "tarry": tarry_service(AccessKeyCommands(data.keyring, clock, scope), commands, logs),
         },
         keyring=data.keyring,
         scope=scope,
@@ -331,6 +339,14 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
     return Tarry(app, commands, reconciler, slots, loops, resources)
 
 
+def _instance_limits(settings: EngineSettings) -> InstanceLimits:
+    return InstanceLimits(
+        unanswered_s=settings.unanswered_s,
+        stop_grace_s=settings.stop_grace_s,
+        provision_timeout_s=settings.provision_timeout_s,
+    )
+
+
 class _Nothing:
     """Stands where a part would, for services that are only asked which operations they have."""
 
@@ -348,7 +364,7 @@ def all_services() -> Mapping[str, Service]:
         "sns": sns_service(nothing, nothing),
         "iam": iam_service(nothing),
         "sts": sts_service(),
-        "tarry": tarry_service(nothing, nothing),
+        "tarry": tarry_service(nothing, nothing, nothing),
     }
 
 

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import structlog
 
 from tarry.backends.engines.addresses import PortRange
-from tarry.backends.engines.logs import InstanceLogs
+from tarry.backends.engines.logs import LogFiles
 from tarry.backends.engines.room import Room
 from tarry.backends.engines.variables import GATEWAY, Cloud
 from tarry.backends.model_data import ModelData
 from tarry.core.errors import DependencyError, InvalidRequest
-from tarry.ports import Engine, Images
+from tarry.ports import Engine, Images, InstanceLogs
 from tarry.settings import EngineSettings, ServerSettings, Settings
 
 log = structlog.get_logger(__name__)
@@ -27,8 +27,8 @@ _SCHEME = "unix://"
 
 async def open_docker(
     all_settings: Settings, root: Path, model_data: ModelData, region: str, public_url: str, resources: AsyncExitStack
-) -> tuple[Images, Engine]:
-    """The images and the engine; closed with ``resources``. ``public_url`` is where this server can be reached from here.
+) -> tuple[Images, Engine, InstanceLogs]:
+    """The images, the engine and its logs; closed with ``resources``. ``public_url``: where this server is reached from here.
 
     Errors: InvalidRequest where the extra is not installed, the socket is not one, or no daemon answers there.
     """
@@ -55,7 +55,8 @@ async def open_docker(
         pids_max=settings.docker_pids_max,
         ulimits=settings.docker_ulimits,
     )
-    containers = DockerContainers(api, images, model_data, PortRange(*settings.ports), InstanceLogs(root), options)
+    logs = LogFiles(root, settings.log_max_bytes)
+    containers = DockerContainers(api, images, model_data, PortRange(*settings.ports), logs, options)
     cloud = cloud_of_containers(all_settings.server, public_url)
     if cloud is None:
         log.warning("models in containers cannot reach S3 and SNS of this server: name an address of theirs in server.public_url")
@@ -65,7 +66,7 @@ async def open_docker(
         await engine.open()
     except DependencyError as error:
         raise InvalidRequest(f"{error} Start the daemon, or name its socket in [engine] docker_host.") from error
-    return images, engine
+    return images, engine, logs
 
 
 def cloud_of_containers(server: ServerSettings, public_url: str) -> Cloud | None:

@@ -14,6 +14,7 @@ from tarry.bootstrap.directory import DataDirectory, ServerInfo
 from tarry.bootstrap.sdk_config import FILE as SDK_CONFIG
 from tarry.cli import images, invocations, keys, models, queues
 from tarry.cli.invoke import invoke_command
+from tarry.cli.logs import logs_command
 from tarry.cli.shared import DataDir, messages, one_line
 from tarry.core.errors import TarryError
 from tarry.settings import DATA_DIR_VARIABLE, load
@@ -130,6 +131,7 @@ def _joined(separator: str, ours: str, name: str) -> str:
 app.command("invoke")(invoke_command)
 app.add_typer(invocations.app, name="invocations")
 app.command("endpoints")(queues.endpoints)
+app.command("logs")(logs_command)
 app.add_typer(queues.app, name="queue")
 app.add_typer(keys.app, name="keys")
 

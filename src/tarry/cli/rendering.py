@@ -29,6 +29,7 @@ _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 INVOCATION_COLUMNS = ("invocation", "state", "received", "took", "endpoint")
 TIMELINE_COLUMNS = ("step", "time (UTC)", "since the step before")
 ATTEMPT_COLUMNS = ("number", "result", "status", "started", "took", "instance")
+LOG_COLUMNS = ("instance", "variant", "state", "written", "size")
 ENDPOINT_COLUMNS = ("endpoint", "status", "instances", "queued", "delayed", "running", "oldest")
 
 
@@ -181,6 +182,32 @@ def endpoint_entry(endpoint: Document, now: datetime) -> Entry:
     )
     reason = endpoint.get("FailureReason") or _status_message(endpoint)
     return Entry(row=(*shown, reason), shown=shown, note=reason)
+
+
+def log_owner(log: Document) -> str:
+    """Whose log it is, as short as it can be told: variant, the beginning of the instance's id, container of a pipeline."""
+    parts = (log["VariantName"], log["InstanceId"].partition("-")[0], log.get("ContainerHostname", ""))
+    return "/".join(part for part in parts if part)
+
+
+def log_entry(log: Document, now: datetime) -> Entry:
+    """A log, shown as in LOG_COLUMNS."""
+    instance, container = log["InstanceId"], log.get("ContainerHostname", "")
+    state = log.get("InstanceState", "ended")
+    size = log["EndOffset"] - log["FirstOffset"]
+    written = log["LastWriteTime"]
+    return Entry(
+        row=(instance, container, log["VariantName"], coloured(state), moment(written), str(size)),
+        shown=(instance, log["VariantName"], coloured(state), short_moment(written, now), byte_count(size)),
+        note=container,
+    )
+
+
+def byte_count(size: int) -> str:
+    """A number of bytes in a unit that suits it."""
+    if size < 1024:
+        return f"{size} B"
+    return f"{size / 1024:.0f} KiB" if size < 1024 * 1024 else f"{size / 1024 / 1024:.1f} MiB"
 
 
 def queue_properties(queue: Document, now: datetime) -> Iterator[tuple[str, Cell]]:

@@ -6,6 +6,7 @@ has one contract suite in ``tests/contracts``, run against every backend and aga
 """
 
 from tarry.ports.alarms import Alarms, AlarmState
+from tarry.ports.instance_logs import InstanceLog, InstanceLogs, LogName, LogPart
 from tarry.ports.instances import (
     ContainerSpec,
     Credentials,
@@ -73,6 +74,8 @@ __all__ = [
     "Entity",
     "Ids",
     "Images",
+    "InstanceLog",
+    "InstanceLogs",
     "InstanceSpec",
     "InvocationQuery",
     "InvocationQueue",
@@ -81,6 +84,8 @@ __all__ = [
     "Lease",
     "ListedObject",
     "Listener",
+    "LogName",
+    "LogPart",
     "Metrics",
     "ModelRequest",
     "ModelResponse",

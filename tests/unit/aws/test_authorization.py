@@ -157,6 +157,8 @@ TABLE: list[tuple[str, str, Mapping[str, Any], list[tuple[str, str]]]] = [
     ("tarry", "PurgeQueue", E, [("tarry:PurgeQueue", ENDPOINT)]),
     ("tarry", "PutRetryPolicy", E, [("tarry:PutRetryPolicy", ENDPOINT)]),
     ("tarry", "DeleteRetryPolicy", E, [("tarry:DeleteRetryPolicy", ENDPOINT)]),
+    ("tarry", "ListInstanceLogs", E, [("tarry:ListInstanceLogs", ENDPOINT)]),
+    ("tarry", "ReadInstanceLog", E, [("tarry:ReadInstanceLog", ENDPOINT)]),
     ("tarry", "RedriveInvocations", {"InvocationIds": ["i-1"]}, [("tarry:RedriveInvocations", INVOCATION)]),
     ("tarry", "RedriveInvocations", E, [("tarry:RedriveInvocations", ENDPOINT)]),
     ("tarry", "ListAccessKeys", {}, [("tarry:ListAccessKeys", "*")]),

@@ -195,3 +195,30 @@ def test_times_as_people_type_them(text: str, time: datetime) -> None:
 def test_a_time_that_is_none_is_told_what_one_looks_like(text: str) -> None:
     with pytest.raises(InvalidRequest, match="15m, 2h, 3d"):
         read_time(text, NOW)
+
+
+def test_a_log_is_told_with_its_instance_or_the_container_of_it() -> None:
+    log = {
+        "VariantName": "v",
+        "InstanceId": "0a1b2c3d-rest",
+        "ContainerHostname": "container-2",
+        "InstanceState": "Failed",
+        "LastWriteTime": NOW,
+        "FirstOffset": 1000,
+        "EndOffset": 1000 + 5 * 1024 * 1024,
+    }
+    entry = rendering.log_entry(log, NOW)
+    assert [str(cell) for cell in entry.row] == [
+        "0a1b2c3d-rest", "container-2", "v", "Failed", "2026-11-01 10:00:00", str(5 * 1024 * 1024)
+    ]  # fmt: skip
+    assert [str(cell) for cell in entry.shown] == ["0a1b2c3d-rest", "v", "Failed", "10:00:00", "5.0 MiB"]
+    assert entry.note == "container-2"
+    assert rendering.log_owner(log) == "v/0a1b2c3d/container-2"
+    del log["InstanceState"], log["ContainerHostname"]
+    assert str(rendering.log_entry(log, NOW).shown[2]) == "ended"
+    assert rendering.log_owner(log) == "v/0a1b2c3d"
+
+
+@pytest.mark.parametrize(("size", "words"), [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (10**6, "977 KiB")])
+def test_bytes_are_told_in_a_unit_that_suits_them(size: int, words: str) -> None:
+    assert rendering.byte_count(size) == words

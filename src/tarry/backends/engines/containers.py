@@ -14,13 +14,13 @@ from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.exit_codes import exit_code
 from tarry.backends.engines.homes import Home, Sandbox
 from tarry.backends.engines.launching import Program, launch
-from tarry.backends.engines.logs import InstanceLogs
+from tarry.backends.engines.logs import LogFiles
 from tarry.backends.engines.processes import TOKEN_VARIABLE, end_carriers, gone, listener_is_ours, send, tree
 from tarry.backends.engines.variables import Cloud, server_variables
 from tarry.backends.images import PreparedImage
 from tarry.core.errors import InstanceStartError
 from tarry.core.instance import ping_failure
-from tarry.ports import ContainerSpec, InstanceSpec
+from tarry.ports import ContainerSpec, InstanceSpec, LogName
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +28,8 @@ _PORT_TRIES = 5
 _LISTEN_POLL_FIRST_S, _LISTEN_POLL_MAX_S = 0.02, 0.25
 _KILLED_WITHIN_S = 5.0
 _BLAME_LINES = 20
+_LOOK_AT_LOG_S = 0.5
+"""How often a log's length is looked at: what is written meanwhile it may be too long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,17 @@ class Place:
     image: PreparedImage
     home: Home
     token: str
+
+    @property
+    def log_name(self) -> LogName:
+        """Whose log its output is."""
+        spec = self.instance
+        return LogName(
+            endpoint_name=spec.endpoint_name,
+            variant_name=spec.variant_name,
+            instance_id=spec.instance_id,
+            container=self.container.hostname,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +80,7 @@ class Running:
 class Containers:
     """Starts and ends containers."""
 
-    def __init__(self, ports: PortRange, logs: InstanceLogs, sandbox: Sandbox, region: str, cloud: Cloud | None) -> None:
+    def __init__(self, ports: PortRange, logs: LogFiles, sandbox: Sandbox, region: str, cloud: Cloud | None) -> None:
         self._ports = ports
         self._logs = logs
         self._sandbox = sandbox
@@ -113,7 +126,7 @@ class Containers:
         wrapped = await asyncio.to_thread(self._sandbox.wrapped, place.home)
         started_at = time.monotonic()
         marks = {TOKEN_VARIABLE: place.token}
-        output = self._logs.open(spec.endpoint_name, spec.variant_name, spec.instance_id, place.container.hostname)
+        output = self._logs.open(place.log_name)
         try:
             process = await launch(
                 program, marks=marks, wrapped=wrapped, stdout=output, stderr=output, cwd=place.home.root / "home",
@@ -121,8 +134,25 @@ class Containers:
             )  # fmt: skip
         finally:
             os.close(output)
-        watch = asyncio.create_task(_end_orphans(process, place.token), name=f"watch {spec.instance_id}")
+        watch = asyncio.create_task(self._watch(process, place), name=f"watch {spec.instance_id}")
         return Running(place=place, process=process, ports=ports, started_at=started_at, watch=watch)
+
+    async def _watch(self, process: asyncio.subprocess.Process, place: Place) -> None:
+        """Keep a container's log short as long as it runs.
+
+        When its first process has ended, the rest of its tree is of no use and may hold its port: end it.
+        """
+        while process.returncode is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AT_LOG_S):
+                    await process.wait()
+            await self._keep_log_short(place)
+        await end_carriers(place.token, _KILLED_WITHIN_S)
+        await self._keep_log_short(place)
+
+    async def _keep_log_short(self, place: Place) -> None:
+        if self._logs.is_long(place.log_name):
+            await asyncio.to_thread(self._logs.shorten, place.log_name)
 
     def _environment(self, place: Place, image: PreparedImage, ports: range) -> Mapping[str, str]:
         view = self._sandbox.view(place.home)
@@ -194,12 +224,6 @@ async def _end_processes(running: Running, grace_s: float) -> None:
     await end_carriers(token, _KILLED_WITHIN_S)
     await process.wait()
     await running.watch
-
-
-async def _end_orphans(process: asyncio.subprocess.Process, token: str) -> None:
-    """When a container's first process has ended, the rest of its tree is of no use and may hold its port: end it."""
-    await process.wait()
-    await end_carriers(token, _KILLED_WITHIN_S)
 
 
 def _listener(running: Running) -> bool | None:

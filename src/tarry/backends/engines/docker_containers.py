@@ -29,7 +29,7 @@ from tarry.backends.engines.docker_options import (
     shared_network_config,
 )
 from tarry.backends.engines.docker_watch import RETRY_S, Watch
-from tarry.backends.engines.logs import InstanceLogs
+from tarry.backends.engines.logs import LogFiles
 from tarry.backends.engines.variables import GATEWAY, Cloud
 from tarry.backends.engines.volumes import lay_out
 from tarry.backends.model_data import ModelData
@@ -69,7 +69,7 @@ class DockerContainers:
         images: DockerImages,
         model_data: ModelData,
         ports: PortRange,
-        logs: InstanceLogs,
+        logs: LogFiles,
         options: DockerOptions,
     ) -> None:
         self._api = api

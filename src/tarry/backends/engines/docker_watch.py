@@ -2,7 +2,8 @@
 
 Containers outlive the daemon's connection, the daemon and this server, so everything here is resumed where it was left. The log
 file's own time of modification is the time of the last piece in it, as the container's log has it: what is written after that is
-still missing. A ``kill -9`` between writing a piece and setting that time loses at most what comes within those microseconds.
+still missing. A ``kill -9`` between writing a piece and setting that time loses at most what comes within those microseconds;
+in the moment after a file that had become too long was emptied, it repeats what the daemon keeps.
 """
 
 import asyncio
@@ -15,7 +16,8 @@ import structlog
 from tarry.backends.engines.docker_api import ContainerFacts, DockerApi, DockerAway, DockerRefused, LogPiece
 from tarry.backends.engines.docker_options import Labels
 from tarry.backends.engines.exit_codes import exit_code
-from tarry.backends.engines.logs import InstanceLogs
+from tarry.backends.engines.logs import LogFiles
+from tarry.ports import LogName
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +41,7 @@ class End:
 class Watch:
     """Follows one container that has been started. ``close`` leaves it running."""
 
-    def __init__(self, api: DockerApi, logs: InstanceLogs, container_id: str, labels: Labels) -> None:
+    def __init__(self, api: DockerApi, logs: LogFiles, container_id: str, labels: Labels) -> None:
         self.container_id = container_id
         self.labels = labels
         self.end: End | None = None
@@ -47,6 +49,8 @@ class Watch:
         self.ended = asyncio.Event()
         self._api = api
         self._logs = logs
+        self._copied = False
+        """Whether this process has written into the log: its time then counts, also if the file has just been emptied."""
         self._task = asyncio.create_task(self._follow(), name=f"watch {labels.instance_id}/{labels.index}")
 
     async def close(self) -> None:
@@ -83,7 +87,7 @@ class Watch:
     async def _copy_log(self) -> None:
         one = self.labels
         try:
-            descriptor = self._logs.open(one.endpoint_name, one.variant_name, one.instance_id, one.hostname)
+            descriptor = self._logs.open(self._log_name)
         except OSError as error:
             log.warning("a container's log cannot be written", instance=one.instance_id, error=str(error))
             return
@@ -100,19 +104,33 @@ class Watch:
     async def _copy_some(self, descriptor: int) -> bool:
         """Copy until there is no more; whether there may be more later, since the container runs on."""
         state = os.fstat(descriptor)
-        since_ns = state.st_mtime_ns + 1 if state.st_size else 0
+        since_ns = state.st_mtime_ns + 1 if state.st_size or self._copied else 0
         with contextlib.suppress(DockerAway):
             async with contextlib.aclosing(self._api.output(self.container_id, since_ns)) as pieces:
                 count = 0
                 async for piece in pieces:
                     _append(descriptor, piece)
+                    self._copied = True
                     count += 1
                     if count % _PIECES_AT_ONCE == 0:
+                        await self._keep_log_short()
                         await asyncio.sleep(_PAUSE_S)
             if not (await self._api.inspect(self.container_id)).running:
                 return False
+        await self._keep_log_short()
         await asyncio.sleep(RETRY_S)
         return True
+
+    async def _keep_log_short(self) -> None:
+        if self._logs.is_long(self._log_name):
+            await asyncio.to_thread(self._logs.shorten, self._log_name)
+
+    @property
+    def _log_name(self) -> LogName:
+        one = self.labels
+        return LogName(
+            endpoint_name=one.endpoint_name, variant_name=one.variant_name, instance_id=one.instance_id, container=one.hostname
+        )
 
 
 def _append(descriptor: int, piece: LogPiece) -> None:

@@ -17,7 +17,7 @@ import structlog
 from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.containers import Containers, Place, Running
 from tarry.backends.engines.homes import Home, Sandbox
-from tarry.backends.engines.logs import InstanceLogs
+from tarry.backends.engines.logs import LogFiles
 from tarry.backends.engines.owner import read_or_make_token
 from tarry.backends.engines.processes import end_carriers
 from tarry.backends.engines.room import Room
@@ -49,13 +49,14 @@ class ProcessEngine:
         cloud: Cloud | None = None,
         sandbox: Sandbox | None = None,
         room: Room | None = None,
+        logs: LogFiles | None = None,
     ) -> None:
         """``directory`` is the server's data directory: ``instances/``, ``logs/`` and ``engine-token`` are kept in it."""
         self._directory = directory
         self._images = images
         self._model_data = model_data
         self._room = room or Room()
-        self._logs = InstanceLogs(directory)
+        self._logs = logs or LogFiles(directory)
         self._sandbox = sandbox or NoSandbox()
         self._cloud = cloud
         self._containers = Containers(ports, self._logs, self._sandbox, region, cloud)

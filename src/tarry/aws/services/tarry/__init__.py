@@ -2,6 +2,7 @@
 
 * ``invocations``, ``redrives``, ``queues``: request → command → answer
 * ``describe``: invocations in the form of the extension API
+* ``instance_logs``: what model servers have printed
 * ``keys``: access keys
 """
 
