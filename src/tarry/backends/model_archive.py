@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from tarry.backends.system import free_bytes
+
 NAME_BYTES_MAX = 255
 PATH_BYTES_MAX = 2048
 PATH_PARTS_MAX = 100
@@ -42,15 +44,29 @@ TOO_LARGE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveBounds:
-    """How large an archive may be, packed and unpacked (bytes), and how many members and implied directories it may have."""
+    """How large an archive may be, packed and unpacked (bytes), and how many members and implied directories it may have.
+
+    ``disk_reserve_bytes`` of the disk it never takes: others need them.
+    """
 
     archive_bytes_max: int = 20 * 1024**3
     unpacked_bytes_max: int = 50 * 1024**3
     members_max: int = 200_000
+    disk_reserve_bytes: int = 0
 
 
 class ArchiveRefused(Exception):
     """The archive is broken, too large, or reaches outside; the text says which and where."""
+
+
+def require_room(directory: Path, size: int, bounds: ArchiveBounds) -> None:
+    """Raise ArchiveRefused unless so many bytes more fit on the disk of this directory beside what is reserved."""
+    room = max(free_bytes(directory) - bounds.disk_reserve_bytes, 0)
+    if size > room:
+        raise ArchiveRefused(
+            f"It needs {size} bytes more on the disk of the data directory, where {room} are free (queue.disk_reserve_bytes, "
+            f"{bounds.disk_reserve_bytes}, are kept for results). Make room there, or take a smaller model."
+        )
 
 
 def unpack(archive: Path, destination: Path, bounds: ArchiveBounds, stop: threading.Event) -> None:
@@ -150,9 +166,11 @@ class _Unpacking:
             position = offset + length
         if member.size < 0:
             raise ArchiveRefused(f'It is damaged: the member "{shown(member.name)}" has a negative size.')
-        self._size += max(member.size, position)
+        size = max(member.size, position)
+        self._size += size
         if self._size > self._bounds.unpacked_bytes_max:
             raise ArchiveRefused(TOO_LARGE)
+        require_room(self._destination, size, self._bounds)
 
     def _extract(self, root: int, parts: Sequence[str], member: tarfile.TarInfo) -> None:
         if member.isdir():

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from tarry.backends.model_archive import TOO_LARGE, ArchiveBounds, ArchiveRefused, seal, unpack
+from tarry.backends.model_archive import TOO_LARGE, ArchiveBounds, ArchiveRefused, require_room, seal, unpack
 from tarry.backends.model_files import ModelFile, file_name, files_under
 from tarry.backends.trees import discard_tree
 from tarry.core.catalog import DataForm, ModelDataSource
@@ -173,6 +173,7 @@ class ModelData:
     async def _download(self, opened: OpenObject, file: Path, bytes_max: int) -> None:
         if opened.size > bytes_max:
             raise ArchiveRefused(TOO_LARGE)
+        require_room(file.parent, opened.size, self._bounds)
         written, pending = 0, bytearray()
         with file.open("wb") as target:
             async for chunk in opened.chunks:

@@ -36,6 +36,7 @@ from tarry.backends.engines.room import Room
 from tarry.backends.engines.sandbox import choose_sandbox
 from tarry.backends.engines.variables import Cloud
 from tarry.backends.metrics import ProcessMetrics
+from tarry.backends.model_archive import ArchiveBounds
 from tarry.backends.model_data import ModelData
 from tarry.backends.modelserver import HttpModelServer
 from tarry.backends.system import SystemClock, SystemIds, free_bytes
@@ -260,7 +261,8 @@ async def _open_cloud(ground: _Ground, data: _Data) -> _Cloud:
 
 async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
     settings, root = ground.settings, ground.directory.root
-    model_data = ModelData(cloud.objects, root / "models")
+    bounds = ArchiveBounds(disk_reserve_bytes=settings.queue.disk_reserve_bytes)
+    model_data = ModelData(cloud.objects, root / "models", bounds)
     if settings.engine.kind == "docker":
         images, engine, logs = await open_docker(
             settings, root, model_data, ground.scope.region, ground.public_url, ground.resources

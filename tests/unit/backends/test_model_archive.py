@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.support.model_objects import archive_of
 
 from tarry.backends.model_archive import ArchiveBounds, ArchiveRefused, unpack
+from tarry.backends.system import free_bytes
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0) -> tarfile.TarInfo:
@@ -254,6 +255,14 @@ def test_a_bomb_stops_at_the_bound(tmp_path: Path) -> None:
     archive = archive_of({"zeros": b"\0" * 1_000_001})
     with pytest.raises(ArchiveRefused, match="archive is too large"):
         try_unpack(tmp_path, archive, ArchiveBounds(unpacked_bytes_max=1_000_000))
+    assert files(tmp_path / "out") == {}
+
+
+def test_a_member_that_the_disk_has_no_room_for_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    """Else a bomb within the bounds takes the room that results need."""
+    reserve = free_bytes(tmp_path) - 5_000_000
+    with pytest.raises(ArchiveRefused, match=rf"It needs 8000000 bytes more .*queue\.disk_reserve_bytes, {reserve}, are kept"):
+        try_unpack(tmp_path, archive_of({"zeros": b"\0" * 8_000_000}), ArchiveBounds(disk_reserve_bytes=reserve))
     assert files(tmp_path / "out") == {}
 
 

@@ -74,6 +74,17 @@ async def test_failures_are_told_in_awss_words_and_leave_nothing(tmp_path: Path,
     assert cached(tmp_path / "models") == []
 
 
+@pytest.mark.parametrize("form", [DataForm.ARCHIVE, DataForm.OBJECT])
+async def test_what_the_disk_has_no_room_for_is_not_downloaded(tmp_path: Path, form: DataForm) -> None:
+    objects = ModelObjects({URL: b"x" * 1000})
+    data = ModelData(objects, tmp_path / "models", ArchiveBounds(disk_reserve_bytes=1 << 60))
+    await data.start()
+    with pytest.raises(ModelDataError, match="It needs 1000 bytes more on the disk of the data directory, where 0 are free"):
+        await data.lay_out(ModelDataSource(s3_uri=URL, form=form), tmp_path / "i/model", timeout_s=10)
+    assert objects.downloads == 0
+    assert cached(tmp_path / "models") == []
+
+
 @pytest.mark.parametrize("error", [ObjectDamaged("cut short"), Throttled("too many files"), ObjectNotFound("no such key")])
 @pytest.mark.parametrize("late", [False, True])
 async def test_errors_of_the_store_become_model_data_errors(tmp_path: Path, error: TarryError, late: bool) -> None:
