@@ -15,7 +15,7 @@ from tarry.backends.database.engine import raw
 from tarry.core.errors import SchemaTooNew
 from tarry.files import sync
 
-SCHEMA_VERSION = "0007"
+SCHEMA_VERSION = "0008"
 """The newest revision in ``migrations/versions``."""
 
 

@@ -87,6 +87,7 @@ endpoint = Table(
     Column("created_at_us", BigInteger, nullable=False),
     Column("modified_at_us", BigInteger, nullable=False),
     _partial("uq_endpoint_name_key", "name_key", where=LIVE, unique=True),
+    Index("ix_endpoint_name_key", "name_key"),  # those that have had the name, too
     Index("ix_endpoint_status", "status"),
     Index("ix_endpoint_created_at_us", "created_at_us"),
 )

@@ -26,6 +26,7 @@ from tarry.backends.database.queue_rows import LeaseTerms, next_epoch
 from tarry.backends.database.schema import attempt, backlog, decision, invocation, invocation_body, outbox
 from tarry.backends.database.store import SqlStore
 from tarry.backends.database.transactions import Database
+from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.errors import EndpointNotFound, Throttled
 from tarry.core.history import InvocationRecord
 from tarry.core.invocation import TERMINAL, InvocationState, same_key
@@ -211,6 +212,16 @@ async def test_questions_about_queues_and_names_are_answered_from_indexes(old: W
     assert [step for step in plans.costly() if step != "SCAN decision"] == []  # the last ones, in the order of the key
     (ahead, *_) = [each for each in plans.steps if "ix_invocation_claim" in each]
     assert "endpoint_id=? AND bucket=? AND rank_us<?" in ahead
+
+
+async def test_every_endpoint_that_has_had_a_name_is_found_by_an_index(old: World) -> None:
+    for number in range(3):
+        await old.store.apply(Add(make.endpoint(id=f"deleted-{number}", status=EndpointStatus.DELETED)))
+    with Plans(old.database) as plans:
+        found = await old.store.find(Endpoint, name_key="e")
+        assert [each.id for each in found] == ["endpoint-e", *(f"deleted-{number}" for number in range(3))]
+        assert await old.store.named(Endpoint, "e") == found[0]
+    assert plans.costly() == []
 
 
 async def test_a_request_that_repeats_is_found_without_a_look_at_others_of_its_name(old: World) -> None:
