@@ -5,10 +5,10 @@ directory sees to the process), so a push needs no lease, and after a crash it i
 clock says; a next try further ahead than any delay was set by a clock that has been set back since, and is due, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, update
+from sqlalchemy import CTE, ColumnElement, Connection, and_, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy import text as sql
 
 from tarry.backends.database.transactions import Database
@@ -45,7 +45,7 @@ class Deliveries:
         return await self._database.read(lambda connection: _lanes_due(connection, now_us))
 
     async def due(self, lane: int, limit: int) -> list[Push]:
-        """Up to ``limit`` pushes of a lane that are due now, oldest first."""
+        """Up to ``limit`` pushes of a lane that are due now: those that are due again first, then the new ones, oldest first."""
         now_us = self._clock.now_us()
         return await self._database.read(lambda connection: _due(connection, lane, now_us, limit))
 
@@ -64,16 +64,52 @@ class Deliveries:
         return await self._database.write(lambda connection: _sweep(connection, before_us, now_us))
 
 
-def _is_due(now_us: int) -> ColumnElement[bool]:
-    return or_(push.c.next_try_at_us <= now_us, push.c.next_try_at_us > now_us + _DELAY_US_MAX)
+_UNDELIVERED = sql(f"push.{UNDELIVERED}")
+_AGAIN, _AFTER_SET_BACK, _NEW = (
+    and_(push.c.next_try_at_us > 0, push.c.next_try_at_us <= bindparam("now_us")),
+    push.c.next_try_at_us > bindparam("latest_us"),
+    push.c.next_try_at_us == 0,
+)
+"""Why a push is due; each is one range of the index of a lane's pushes, however many there are and have been."""
+
+
+def _lanes() -> CTE:
+    """The lanes that have undelivered pushes: from one to the next, a seek each."""
+    first = select(func.min(push.c.subscription_seq).label("seq")).where(_UNDELIVERED).cte("lane", recursive=True)
+    behind = push.alias("behind")
+    undelivered = sql(f"behind.{UNDELIVERED}")
+    following = select(func.min(behind.c.subscription_seq)).where(undelivered, behind.c.subscription_seq > first.c.seq)
+    return first.union_all(select(following.correlate(first).scalar_subquery()).where(first.c.seq.is_not(None)))
+
+
+_LANE = _lanes()
+_LANES_DUE = select(_LANE.c.seq).where(
+    or_(
+        *(
+            exists().where(push.c.subscription_seq == _LANE.c.seq, _UNDELIVERED, is_due)
+            for is_due in (_NEW, _AGAIN, _AFTER_SET_BACK)
+        )
+    )
+)
+
+
+def _times(now_us: int) -> dict[str, int]:
+    return {"now_us": now_us, "latest_us": now_us + _DELAY_US_MAX}
 
 
 def _lanes_due(connection: Connection, now_us: int) -> list[int]:
-    query = select(push.c.subscription_seq).where(sql(f"push.{UNDELIVERED}"), _is_due(now_us))
-    return list(connection.execute(query.distinct()).scalars())
+    return list(connection.execute(_LANES_DUE, _times(now_us)).scalars())
 
 
 def _due(connection: Connection, lane: int, now_us: int, limit: int) -> list[Push]:
+    found: list[Push] = []
+    for is_due in (_AGAIN, _AFTER_SET_BACK, _NEW):
+        if len(found) < limit:
+            found += _due_in(connection, is_due, lane, {**_times(now_us), "limit": limit - len(found)})
+    return found
+
+
+def _due_in(connection: Connection, is_due: ColumnElement[bool], lane: int, needs: Mapping[str, int]) -> list[Push]:
     query = (
         select(
             push.c.seq,
@@ -85,9 +121,9 @@ def _due(connection: Connection, lane: int, now_us: int, limit: int) -> list[Pus
         .join_from(push, message)
         .join(subscription, push.c.subscription_seq == subscription.c.seq)
         .join(topic, subscription.c.topic_seq == topic.c.seq)
-        .where(push.c.subscription_seq == lane, sql(f"push.{UNDELIVERED}"), _is_due(now_us))
-        .order_by(push.c.seq)
-        .limit(limit)
+        .where(push.c.subscription_seq == lane, _UNDELIVERED, is_due)
+        .order_by(push.c.next_try_at_us, push.c.seq)
+        .limit(bindparam("limit"))
     )
     return [
         Push(
@@ -97,7 +133,7 @@ def _due(connection: Connection, lane: int, now_us: int, limit: int) -> list[Pus
             signature_version=row["signature_version"],
             tries=row["tries"],
         )
-        for row in connection.execute(query).mappings()
+        for row in connection.execute(query, needs).mappings()
     ]
 
 

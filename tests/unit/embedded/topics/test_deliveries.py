@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import update
+from tests.support.plans import Plans
 from tests.support.topics import Cloud, cloud, receiving
 
 from tarry.core.retry import SNS_HTTP
@@ -92,3 +93,29 @@ async def test_after_a_failure_one_by_one_until_something_succeeds(tmp_path: Pat
                 await given.clock.sleep(0.01)
         # four at once of which one fails; the failed one alone, which fails again; alone once more; then as many as there are
         assert asked == [(4, 4), (1, 1), (1, 1), (4, 2), (4, 0)]
+
+
+async def test_what_is_due_again_comes_before_what_is_new(tmp_path: Path) -> None:
+    async with cloud(tmp_path) as given:
+        lane = await lane_with(given, 4)
+        first, second, _, _ = await given.deliveries.due(lane, 10)
+        await given.deliveries.record(
+            [Tried(push=second, error="no", retry_after_s=1), Tried(push=first, error="no", retry_after_s=60)]
+        )
+        assert await due(given, lane) == ["2", "3"]
+        given.clock.advance(61)
+        assert await due(given, lane) == ["1", "0", "2", "3"]
+        assert [push.message.draft.text for push in await given.deliveries.due(lane, 3)] == ["1", "0", "2"]
+
+
+async def test_neither_what_waits_for_one_subscriber_nor_what_others_have_had_is_read_again_and_again(tmp_path: Path) -> None:
+    """A subscriber that takes nothing for an hour has a hundred thousand pushes; each look at them would hold up everybody."""
+    async with cloud(tmp_path) as given:
+        lane = await lane_with(given, 3)
+        with Plans(given.database) as plans:
+            assert await given.deliveries.lanes_due() == [lane]
+            assert await due(given, lane) == ["0", "1", "2"]
+    of_pushes = [step for step in plans.steps if "push" in step or "behind" in step]
+    assert of_pushes
+    assert all("ix_push_undelivered" in step and step.startswith("SEARCH") for step in of_pushes), of_pushes
+    assert not [step for step in plans.steps if "TEMP B-TREE" in step]
