@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,6 +145,20 @@ def test_what_runs_is_stopped_at_once_and_publishes_nothing(server: ServerProces
     after = invoke(server, endpoint)
     assert ended(tarry, after)["State"] == "Completed"
     assert tarry.stop_invocation(InvocationId=after)["State"] == "Completed"
+
+
+def test_an_input_object_beyond_the_bound_fails_and_no_container_sees_it(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data", settings={"TARRY_QUEUE__INPUT_BYTES_MAX": "1 KiB"}) as server:
+        tarry, s3, runtime = server.client("tarry"), server.client("s3"), server.client("sagemaker-runtime")
+        deploy.endpoint(server, "bounded", deploy.bucket(server, BUCKET))
+        states = {}
+        for size in (1024, 1025):
+            s3.put_object(Bucket=BUCKET, Key=f"in/{size}", Body=b"x" * size)
+            answer = runtime.invoke_endpoint_async(EndpointName="bounded", InputLocation=f"s3://{BUCKET}/in/{size}")
+            states[size] = ended(tarry, answer["ResponseMetadata"]["HTTPHeaders"]["x-tarry-invocation-id"])
+    assert states[1024]["State"] == "Completed"
+    assert (states[1025]["State"], states[1025].get("ContainerStatus")) == ("Failed", None)
+    assert f"s3://{BUCKET}/in/1025 has 1025 bytes; at most 1024 are allowed." in states[1025]["Reason"]
 
 
 def test_an_inference_id_names_all_that_have_it(server: ServerProcess, tarry: Any, endpoint: str, busy: str) -> None:
