@@ -99,6 +99,8 @@ class EngineSettings(_Group):
     """``bubblewrap``: instances run in it, and the server does not start without; ``auto``: where it can be used; ``none``."""
     user: str | None = None
     """Whom instances become in the sandbox of a server that is run by root; left out: root without its privileges."""
+    processes_max: Annotated[int, Field(ge=1)] = 16384
+    """Processes and threads that the user of a model server may have before it can start no more. The kernel spares root."""
     instance_policy: Path | None = None
     """JSON file with the policy of the keys that instances get (what IAM's policies are); left out: all of S3 and SNS."""
     log_max_bytes: Annotated[ByteSize, Field(ge=1024 * 1024)] = ByteSize(32 * 1024 * 1024)

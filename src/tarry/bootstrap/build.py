@@ -286,6 +286,7 @@ async def _open_processes(ground: _Ground, model_data: ModelData) -> _Instances:
         region=ground.scope.region,
         cloud=Cloud(endpoint_url=ground.public_url, ca_bundle=settings.server.tls_cert),
         logs=logs,
+        processes_max=settings.engine.processes_max,
     )
     await engine.open()
     await asyncio.to_thread(added_images(root).discard_old)

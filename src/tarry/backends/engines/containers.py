@@ -80,12 +80,21 @@ class Running:
 class Containers:
     """Starts and ends containers."""
 
-    def __init__(self, ports: PortRange, logs: LogFiles, sandbox: Sandbox, region: str, cloud: Cloud | None) -> None:
+    def __init__(
+        self,
+        ports: PortRange,
+        logs: LogFiles,
+        sandbox: Sandbox,
+        region: str,
+        cloud: Cloud | None,
+        processes_max: int | None,
+    ) -> None:
         self._ports = ports
         self._logs = logs
         self._sandbox = sandbox
         self._region = region
         self._cloud = cloud
+        self._processes_max = processes_max
 
     async def start(self, place: Place) -> Running:
         """Start the process, on another port if somebody was faster; returns when it listens, or has ended.
@@ -122,7 +131,9 @@ class Containers:
         spec = place.instance
         image = place.image.on(ports)
         environment = self._environment(place, image, ports)
-        program = Program(command=image.command, environment=environment, user=self._sandbox.user)
+        program = Program(
+            command=image.command, environment=environment, user=self._sandbox.user, processes_max=self._processes_max
+        )
         wrapped = await asyncio.to_thread(self._sandbox.wrapped, place.home)
         started_at = time.monotonic()
         marks = {TOKEN_VARIABLE: place.token}

@@ -95,6 +95,7 @@ class Watch:
             more = True
             while more:
                 more = await self._copy_some(descriptor)
+            await self._keep_log_short()
         except DockerRefused as error:
             if error.status != 404:
                 log.warning("a container's log cannot be read", instance=one.instance_id, error=str(error))

@@ -8,12 +8,14 @@ What to become is read from a file descriptor: the program's variables (``LD_PRE
 process, which a sandbox has not closed in yet, and its secrets must not stand in a command line that everybody may read.
 
 Arguments: the parent's process id (0: any), and the descriptor. Behind it, in JSON: ``command`` (the program and its arguments),
-``environment``, ``user`` (null, or uid, gid and groups to become) and ``ignored`` (numbers of signals that the program ignores).
+``environment``, ``user`` (null, or uid, gid and groups to become), ``ignored`` (numbers of signals that the program ignores) and
+``processes_max`` (null, or how many processes and threads its user may have before it can start no more).
 """
 
 import ctypes
 import json
 import os
+import resource
 import signal
 import sys
 
@@ -28,12 +30,20 @@ def main(argv: list[str]) -> int:
     with open(int(argv[2]), "rb") as handed_over:  # noqa: PTH123 - a descriptor
         wanted = json.load(handed_over)
     try:
+        if wanted["processes_max"] is not None:
+            _limit(wanted["processes_max"])
         if wanted["user"] is not None:
             _become(**wanted["user"])  # first: the kernel forgets the wish below with a change of the user
         _die_with(parent)
         return _execute(wanted["command"], wanted["environment"], wanted["ignored"])
     except OSError as error:
         return _refuse(f"{error.filename or 'the system'}: {error.strerror}")
+
+
+def _limit(processes_max: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    allowed = processes_max if hard == resource.RLIM_INFINITY else min(processes_max, hard)
+    resource.setrlimit(resource.RLIMIT_NPROC, (allowed, allowed))
 
 
 def _become(uid: int, gid: int, groups: list[int]) -> None:

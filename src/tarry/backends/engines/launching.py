@@ -30,12 +30,16 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A program with its variables; ``command[0]`` is a path, or is looked up in its PATH."""
+    """A program with its variables; ``command[0]`` is a path, or is looked up in its PATH.
+
+    ``processes_max``: of all processes and threads of its user, beyond which it can start no more. The kernel spares root.
+    """
 
     command: Sequence[str]
     environment: Mapping[str, str]
     user: User | None = None
     ignored: Sequence[signal.Signals] = ()
+    processes_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +103,7 @@ def _wish(program: Program) -> bytes:
             "environment": dict(program.environment),
             "user": None if user is None else {"uid": user.uid, "gid": user.gid, "groups": list(user.groups)},
             "ignored": list(program.ignored),
+            "processes_max": program.processes_max,
         }
     ).encode()
 

@@ -50,8 +50,12 @@ class ProcessEngine:
         sandbox: Sandbox | None = None,
         room: Room | None = None,
         logs: LogFiles | None = None,
+        processes_max: int | None = None,
     ) -> None:
-        """``directory`` is the server's data directory: ``instances/``, ``logs/`` and ``engine-token`` are kept in it."""
+        """``directory`` is the server's data directory: ``instances/``, ``logs/`` and ``engine-token`` are kept in it.
+
+        ``processes_max``: of all processes and threads of the user that instances are.
+        """
         self._directory = directory
         self._images = images
         self._model_data = model_data
@@ -59,7 +63,7 @@ class ProcessEngine:
         self._logs = logs or LogFiles(directory)
         self._sandbox = sandbox or NoSandbox()
         self._cloud = cloud
-        self._containers = Containers(ports, self._logs, self._sandbox, region, cloud)
+        self._containers = Containers(ports, self._logs, self._sandbox, region, cloud, processes_max)
         self._token = ""
         self._starts = Starts()
         self._running: dict[str, tuple[Running, ...]] = {}

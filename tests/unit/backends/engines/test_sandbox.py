@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shutil
 import sys
 import venv
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from tests.support.model_objects import ModelObjects, archive_of
 
 from tarry.backends.engines.bubblewrap import Bubblewrap
 from tarry.backends.engines.homes import Home
-from tarry.backends.engines.launching import Program, launch
+from tarry.backends.engines.launching import Program, User, launch
 from tarry.backends.engines.process import ProcessEngine
 from tarry.backends.engines.sandbox import NoSandbox, choose_sandbox
 from tarry.backends.interpreters import interpreter_paths
@@ -217,3 +218,21 @@ async def test_another_user_needs_the_sandbox_and_has_to_exist(data: Path) -> No
         await choose_sandbox("auto", "nobody-like-this", data)
     with pytest.raises(InvalidRequest, match="'root' is root"):
         await choose_sandbox("auto", "root", data)
+
+
+@as_root
+async def test_a_fork_bomb_stops_at_the_limit_of_its_user(data: Path) -> None:
+    """Of a user that nobody else is: other processes of one count, too."""
+    await sandbox_of("bubblewrap", data)
+    user = User(name="nobody-else", uid=54321, gid=54321, groups=(54321,))
+    sandbox = Bubblewrap(Path(shutil.which("bwrap") or ""), data, user=user)
+    home = Home(root=data / "instances/i-1/0", needed=interpreter_paths(Path(sys.executable)))
+    sandbox.open()
+    sandbox.make(home)
+    sandbox.hand_over(home)
+    fork = "import os, signal\ncount = 0\ntry:\n while os.fork(): count += 1\n signal.pause()\n"
+    code = f"{fork}except BlockingIOError:\n print(count, flush=True)\n os.killpg(0, signal.SIGKILL)"
+    program = Program(command=(sys.executable, "-I", "-c", code), environment={}, user=user, processes_max=20)
+    process = await launch(program, marks={}, wrapped=sandbox.wrapped(home), stdout=-1, start_new_session=True)
+    said, _ = await process.communicate()
+    assert int(said) == 19
