@@ -55,12 +55,12 @@ class LogFiles:
             return False
 
     def shorten(self, name: LogName) -> None:
-        """Empty the file of a log that has become too long, its newest part put beside it. Blocks.
+        """Empty the file of a log that has become too long, its newest part put beside it. Blocks; what fails, fails silently.
 
         Where the disk has no room for that part, it is lost: the file must not grow on.
         """
         file = self._file(name)
-        with self._lock, suppress(FileNotFoundError), file.open("r+b", buffering=0) as log:
+        with self._lock, suppress(OSError), file.open("r+b", buffering=0) as log:
             state = os.fstat(log.fileno())
             if state.st_size <= self._bytes_max:
                 return
