@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from tests.support.server_process import ServerProcess
 
-from bench import accept, backlog, end_to_end, endpoints, memory, start
+from bench import accept, backlog, end_to_end, endpoints, memory, stacks, start
 from bench.load import require_wrk
 from bench.peers import measure as peers
 from bench.report import show
@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--remembered", type=int, default=100_000, help="how many are accepted while memory is measured")
     parser.add_argument("--endpoints", type=int, nargs="+", default=[1, 10, 100], help="how many endpoints are compared")
     parser.add_argument("--idle", type=float, default=20, help="seconds of idleness that are measured")
+    parser.add_argument("--stacks", choices=list(stacks.STACKS), nargs="+", default=list(stacks.STACKS), help="which are started")
+    parser.add_argument("--environments", type=Path, help="where those of the stacks stand: without it they are built")
     parser.add_argument("--only", choices=list(_MEASURES), help="one part alone")
     options = parser.parse_args()
     require_wrk()
@@ -89,6 +91,10 @@ def _endpoints(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
     return endpoints.measure(directory, tuple(options.endpoints), options.invocations, options.idle)
 
 
+def _stacks(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
+    return stacks.measure(directory, options.stacks, options.environments, options.rounds)
+
+
 _MEASURES: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
     "accept": _accept,
     "end-to-end": _end_to_end,
@@ -97,6 +103,7 @@ _MEASURES: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
     "start": _start,
     "memory": _memory,
     "endpoints": _endpoints,
+    "stacks": _stacks,
 }
 
 

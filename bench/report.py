@@ -9,6 +9,7 @@ from rich.table import Table
 
 Raw = dict[str, Any]
 MIB = 1024 * 1024
+_SECONDS = ("in_service_s", "answered_s")
 CPU = ("all", "loop", "writer", "others")
 
 
@@ -111,6 +112,20 @@ def _endpoints(raw: Raw) -> Table:
     return table
 
 
+def _stacks(raw: Raw) -> Table:
+    table = _table(
+        "from CreateEndpoint on, in seconds: with the environment being built, and again (medians)",
+        ("stack", "first: InService", "first answer", "again: InService", "first answer", "not measured"),
+    )
+    for name, runs in raw["stacks"].items():
+        if "skipped" in runs:
+            table.add_row(name, "", "", "", "", runs["skipped"][:100])
+            continue
+        first = [f"{runs['first'][key]:.1f}" if "first" in runs else "" for key in _SECONDS]
+        table.add_row(name, *first, *(f"{_median(runs['again'], key):.1f}" for key in _SECONDS), "")
+    return table
+
+
 _TABLES: Mapping[str, Callable[[Raw], Table]] = {
     "accept": _accept,
     "end-to-end": _end_to_end,
@@ -119,6 +134,7 @@ _TABLES: Mapping[str, Callable[[Raw], Table]] = {
     "start": _start,
     "memory": _memory,
     "endpoints": _endpoints,
+    "stacks": _stacks,
 }
 
 

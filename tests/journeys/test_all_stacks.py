@@ -10,13 +10,10 @@ import xgboost
 from tests.support import deploy, stacks
 from tests.support.instance import ENVIRONMENTS
 from tests.support.server_process import ServerProcess
-from tests.support.stacks import HUGGING_FACE, PYTORCH_MMS, TORCHSERVE, Stack
+from tests.support.stacks import HUGGING_FACE, PYTORCH_MMS, SCIKIT_LEARN, TORCHSERVE, XGBOOST, Stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_image, pytest.mark.timeout(1800), pytest.mark.xdist_group("stacks")]
 
-_REGISTRY = "683313688378.dkr.ecr.us-east-1.amazonaws.com"
-XGBOOST = Stack(name="xgboost", image=f"{_REGISTRY}/sagemaker-xgboost:0.90-1-cpu-py3", seed={}, impatient={})
-SCIKIT_LEARN = Stack(name="scikit-learn", image=f"{_REGISTRY}/sagemaker-scikit-learn:1.2-1-cpu-py3", seed={}, impatient={})
 DIRECTORIES = {
     "xgboost": "sagemaker-xgboost",
     "scikit-learn": "sagemaker-scikit-learn",
@@ -37,10 +34,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 def _contents(directory: Path) -> Iterator[tuple[Stack, Path, bytes, str, object]]:
     """(stack, model archive's content, request, its type, the answer)."""
-    trees = xgboost.train({"objective": "reg:squarederror"}, xgboost.DMatrix([[0.0], [1.0]], [0, 1]), num_boost_round=5)
-    (stacks.write(directory / "x", {}) / "x").mkdir(parents=True)
-    trees.save_model(directory / "x" / "x" / "xgboost-model.ubj")
-    yield XGBOOST, directory / "x" / "x", b"1.0", "text/csv", pytest.approx(float(trees.predict(xgboost.DMatrix([[1.0]]))[0]))
+    trees = stacks.write_trees(directory / "x")
+    yield XGBOOST, directory / "x", b"1.0", "text/csv", pytest.approx(float(trees.predict(xgboost.DMatrix([[1.0]]))[0]))
     yield SCIKIT_LEARN, stacks.write(directory / "s", {"code/inference.py": CONSTANT}), b"1,1", "text/csv", [7]
     stacks.run_in(TORCHSERVE.prepare(), stacks.TORCHSCRIPT, directory / "t")
     yield TORCHSERVE, directory / "t", b"[1.5]", "application/json", [3]

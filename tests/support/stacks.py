@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xgboost
 from tests.support import deploy
 from tests.support.instance import ENVIRONMENTS
 from tests.support.server_process import ServerProcess
@@ -19,6 +20,7 @@ from tarry.core.errors import ImageBroken
 
 BUCKET = "stacks"
 _REGISTRY = "763104351884.dkr.ecr.us-east-1.amazonaws.com"
+_ALGORITHMS = "683313688378.dkr.ecr.us-east-1.amazonaws.com"
 _MISSING_HERE = ("No matching distribution found for torch", "needs java", "needs Python")
 
 SCRIPT = """
@@ -108,6 +110,8 @@ HUGGING_FACE = Stack(
     patience_s=40,
 )
 ALL = (TORCHSERVE, PYTORCH_MMS, HUGGING_FACE)
+XGBOOST = Stack(name="xgboost", image=f"{_ALGORITHMS}/sagemaker-xgboost:0.90-1-cpu-py3", seed={}, impatient={})
+SCIKIT_LEARN = Stack(name="scikit-learn", image=f"{_ALGORITHMS}/sagemaker-scikit-learn:1.2-1-cpu-py3", seed={}, impatient={})
 
 
 def write(directory: Path, files: Mapping[str, str]) -> Path:
@@ -117,6 +121,14 @@ def write(directory: Path, files: Mapping[str, str]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return directory
+
+
+def write_trees(directory: Path) -> xgboost.Booster:
+    """A small XGBoost model of one column as a model archive's content."""
+    directory.mkdir(parents=True)
+    trees = xgboost.train({"objective": "reg:squarederror"}, xgboost.DMatrix([[0.0], [1.0]], [0, 1]), num_boost_round=5)
+    trees.save_model(directory / "xgboost-model.ubj")
+    return trees
 
 
 def run_in(python: str, program: str, directory: Path) -> str:
@@ -131,6 +143,13 @@ def run_in(python: str, program: str, directory: Path) -> str:
 
 def serve(server: ServerProcess, stack: Stack, name: str, content: Path, environment: Mapping[str, str], **over: int) -> None:
     """An endpoint with this directory as its model archive, in service; ``instances`` may be given."""
+    upload(server, stack, name, content, environment, **over)
+    server.client("sagemaker").create_endpoint(EndpointName=name, EndpointConfigName=name)
+    deploy.in_service(server, name)
+
+
+def upload(server: ServerProcess, stack: Stack, name: str, content: Path, environment: Mapping[str, str], **over: int) -> None:
+    """Model and configuration of this name, with this directory as the model archive."""
     archive = content.with_suffix(".tar.gz")
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(content, ".")
@@ -138,8 +157,6 @@ def serve(server: ServerProcess, stack: Stack, name: str, content: Path, environ
     url = f"s3://{BUCKET}/{name}/model.tar.gz"
     deploy.model(server, name, environment, stack.image, ModelDataUrl=url)
     deploy.config(server, name, name, BUCKET, startup_s=600, **over)
-    server.client("sagemaker").create_endpoint(EndpointName=name, EndpointConfigName=name)
-    deploy.in_service(server, name)
 
 
 def ask(server: ServerProcess, name: str, body: bytes, content_type: str = "application/octet-stream") -> dict[str, Any]:
