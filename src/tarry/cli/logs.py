@@ -22,6 +22,7 @@ from tarry.core.errors import InvalidRequest
 Key = tuple[str, ...]
 
 INTERRUPTED = 130
+PAGE_MAX = 1000
 READ_BYTES = 1024 * 1024
 TAIL_BYTES = 64 * 1024
 _LOOK_S = 1.0
@@ -90,7 +91,7 @@ def logs_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
 def _find(server: Server, wanted: Wanted) -> list[dict[str, Any]]:
     """The logs that are wanted, what was written to last first."""
     asked: dict[str, Any] = {"EndpointName": wanted.endpoint, "VariantName": wanted.variant, "WrittenAfter": wanted.since}
-    filters = {name: value for name, value in asked.items() if value is not None}
+    filters = {"MaxResults": PAGE_MAX} | {name: value for name, value in asked.items() if value is not None}
     found = [log for page in pages(server.target, "ListInstanceLogs", **filters) for log in page["InstanceLogs"]]
     return [log for log in found if log["InstanceId"].startswith(wanted.instance or "")]
 

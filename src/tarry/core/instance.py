@@ -86,10 +86,11 @@ def ping_failure(endpoint_name: str, variant_name: str, instance_id: str, contai
     did not …" (awslabs/amazon-sagemaker-examples#1072). OURS: what follows, where those logs are here.
     """
     which = "primary container" if container is None else container
+    file = log_name(endpoint_name, variant_name, instance_id, container)
     return (
         f"The {which} for production variant {variant_name} did not pass the ping health check. "
         "Please check CloudWatch logs for this endpoint. "
-        f"(Here: {log_name(endpoint_name, variant_name, instance_id, container)} in the data directory.)"
+        f"(Here: tarry logs {endpoint_name}, or {file} in the data directory.)"
     )
 
 

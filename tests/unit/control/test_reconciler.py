@@ -141,7 +141,7 @@ async def test_what_never_answers_ping_fails_with_the_sentence_and_the_log(world
     assert reason.startswith(
         "The primary container for production variant Blue did not pass the ping health check. "
         "Please check CloudWatch logs for this endpoint. "
-        f"(Here: logs/Ep/Blue/{world.engine.started[0].instance_id}.log in the data directory.)"
+        f"(Here: tarry logs Ep, or logs/Ep/Blue/{world.engine.started[0].instance_id}.log in the data directory.)"
     )
     assert "ModuleNotFoundError: no module named nope" in reason
     await world.settle()
@@ -164,7 +164,8 @@ async def test_the_container_of_a_pipeline_that_fails_is_named(world: World, die
     # AWS: the sentence as seen in awslabs/amazon-sagemaker-examples#1072
     assert (world.endpoint().failure_reason or "").startswith(
         "The container-2 for production variant AllTraffic did not pass the ping health check. "
-        f"Please check CloudWatch logs for this endpoint. (Here: logs/Ep/AllTraffic/{row.id}%2Fcontainer-2.log in the data "
+        "Please check CloudWatch logs for this endpoint. "
+        f"(Here: tarry logs Ep, or logs/Ep/AllTraffic/{row.id}%2Fcontainer-2.log in the data directory.)"
     )
     assert ("ended with exit code 3" in (world.endpoint().failure_reason or "")) is dies
 
