@@ -9,6 +9,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from tests.support.command_line import tarry
 from tests.support.deploy import ROLE, WAITER, bucket, config, in_service, model, read, wish
 from tests.support.dockerd import STUB_IMAGE, Dockerd
 from tests.support.model_objects import archive_of
@@ -94,11 +95,11 @@ def test_an_image_answers_from_s3_to_s3(server: ServerProcess, dockerd: Dockerd)
         EndpointName="files", InputLocation=f"s3://{BUCKET}/in.json"
     )
     assert read(server, answer["OutputLocation"]) == b'{"model/weights.txt": "42"}'
-    [log] = (server.data_dir / "logs/files/v").glob("*.log")
-    assert "stub model server on port 8080" in log.read_text()
+    assert "stub model server on port 8080" in tarry(server, "logs", "files").out
     sagemaker.delete_endpoint(EndpointName="files")
     sagemaker.get_waiter("endpoint_deleted").wait(EndpointName="files", WaiterConfig=WAITER)
     assert of_endpoint(dockerd, server, "files") == []
+    assert "stub model server on port 8080" in tarry(server, "logs", "files").out, "when it is gone"
 
 
 def test_a_pipeline_of_containers(server: ServerProcess) -> None:
