@@ -108,8 +108,7 @@ def test_workers_that_die_behind_a_healthy_ping_are_told_of(server: ServerProces
     server.wait_for_log("do the model server's workers die? See its logs")
     [line] = [line for line in server.log.read_text().splitlines() if "workers die?" in line and "Workers" in line]
     [log] = (server.data_dir / "logs/Workers/v").glob("*.log")
-    assert log.stem in line
-    assert "logs/Workers/v" in line
+    assert f"tarry logs Workers --instance {log.stem}" in line
     assert "No module named 'yaml'" in log.read_text()
     assert deploy.in_service(server, "Workers")["EndpointStatus"] == "InService"
 

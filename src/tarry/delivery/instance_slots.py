@@ -13,7 +13,7 @@ from dataclasses import replace
 import structlog
 
 from tarry.core.errors import TarryError
-from tarry.core.instance import Instance, log_name
+from tarry.core.instance import Instance
 from tarry.delivery.giving_back import LEAVING_TRIES_MAX, give_back
 from tarry.delivery.work import Work
 from tarry.delivery.worker import Attempted, Worker
@@ -214,7 +214,7 @@ class InstanceSlots:
             endpoint=endpoint,
             instance_id=self.instance.id,
             invocation_id=work.claim.invocation.id,
-            logs=log_name(endpoint, self.instance.variant_name, self.instance.id).rpartition("/")[0],
+            logs=f"tarry logs {endpoint} --instance {self.instance.id}",
         )
 
     def _pause(self, seconds: float) -> None:
