@@ -50,6 +50,16 @@ async def test_the_key_of_an_instance_that_dies_goes_with_it() -> None:
     assert after.id != before.id
 
 
+async def test_the_end_of_one_instance_leaves_the_keys_of_all_others() -> None:
+    keyring = FakeKeyring()
+    keys = InstanceKeys(keyring, FakeClock())
+    await keys.make("i-1", ROLE)
+    others = [(await keys.make(name, ROLE)).access_key_id for name in ("i-2", "i-11")]
+    await keys.make("i-1", ROLE)  # a second pair, of a start that was tried again
+    await keys.revoke("i-1")
+    assert list(keyring.keys) == others
+
+
 async def test_where_there_is_no_room_no_key_stays() -> None:
     world = World()
     world.engine.capacity = {"ml.m5.xlarge": 0}
