@@ -11,8 +11,6 @@ AWS: EC2 user guide, instance type specifications (general purpose, compute, mem
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tarry.core.errors import InvalidRequest
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceType:
@@ -95,19 +93,17 @@ def default_concurrency(name: str, served_at_once: Sequence[int | None], local_v
 def _vcpus(name: str, local_vcpus: int) -> int:
     if name == LOCAL:
         return local_vcpus
-    try:
-        return instance_type(name).vcpus
-    except InvalidRequest:
-        return _CONCURRENCY_UNKNOWN
+    known = instance_type(name)
+    return _CONCURRENCY_UNKNOWN if known is None else known.vcpus
 
 
-def instance_type(name: str) -> InstanceType:
-    """The type of this name, such as ``ml.m5.xlarge``. Errors: InvalidRequest for what is not known, and for ``local``."""
+def instance_type(name: str) -> InstanceType | None:
+    """The type of this name, such as ``ml.m5.xlarge``. None for ``local``, and for what only a newer botocore knows."""
     prefix, _, rest = name.partition(".")
     family, _, size = rest.partition(".")
     known = family in _GIB_PER_VCPU and size in _VCPUS
     if prefix != "ml" or not (known or rest in _EXACT):
-        raise InvalidRequest(f"The instance type {name!r} is not known.")
+        return None
     kind, counts = _ACCELERATORS.get(family, (None, {}))
     vcpus, memory_gib = _EXACT.get(rest) or _by_rule(family, size)
     accelerators = 0 if kind is None else counts.get(size, 1)

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from tarry.core.errors import InvalidRequest
-from tarry.core.instance_types import InstanceType, instance_type
+from tarry.core.instance_types import instance_type
 
 SOLD_AS = 16 / 15
 """OURS: firmware and kernel keep up to a sixteenth of the memory that a machine is sold with; types have round numbers."""
@@ -63,10 +62,10 @@ def _too_little_memory(machine: Machine, rules: PlacementRules) -> str | None:
 
 def _too_large(name: str, placed: Sequence[str], machine: Machine, rules: PlacementRules) -> str | None:
     """``local`` is the machine as it is, and a type that is not known has no numbers: both count as nothing."""
-    wanted = _known(name)
+    wanted = instance_type(name)
     if not rules.strict or wanted is None:
         return None
-    others = [found for one in placed if (found := _known(one)) is not None]
+    others = [found for one in placed if (found := instance_type(one)) is not None]
     vcpus, memory_gib = sum(one.vcpus for one in others), sum(one.memory_gib or 0 for one in others)
     has_gib = machine.memory_bytes / _GIB
     if vcpus + wanted.vcpus <= machine.vcpus and memory_gib + (wanted.memory_gib or 0) <= has_gib * SOLD_AS:
@@ -76,10 +75,3 @@ def _too_large(name: str, placed: Sequence[str], machine: Machine, rules: Placem
         f'With [engine] capacity = "strict" {name} needs {needs}; this machine has {machine.vcpus} and {has_gib:.1f}, of which '
         f"{vcpus} and {memory_gib:g} are taken."
     )
-
-
-def _known(name: str) -> InstanceType | None:
-    try:
-        return instance_type(name)
-    except InvalidRequest:
-        return None

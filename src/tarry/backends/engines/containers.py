@@ -55,7 +55,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class RunningProcess:
     """A container whose process has been started."""
 
     place: Place
@@ -96,7 +96,7 @@ class Containers:
         self._cloud = cloud
         self._processes_max = processes_max
 
-    async def start(self, place: Place) -> Running:
+    async def start(self, place: Place) -> RunningProcess:
         """Start the process, on another port if somebody was faster; returns when it listens, or has ended.
 
         Errors: InstanceStartError, OSError; then nothing of it is left.
@@ -119,15 +119,15 @@ class Containers:
             log.warning("a port was taken by somebody else", ports=list(ports), instance=place.instance.instance_id)
         raise InstanceStartError(f"{_PORT_TRIES} ports in a row were taken by other programs while the model server started.")
 
-    async def end(self, running: Running, grace_s: float) -> None:
+    async def end(self, running: RunningProcess, grace_s: float) -> None:
         """SIGTERM to the group, SIGKILL to the whole tree after the grace; returns when all have ended."""
         await _end_processes(running, grace_s)
 
-    def release(self, running: Running) -> None:
+    def release(self, running: RunningProcess) -> None:
         """Give the ports of an ended container back."""
         self._ports.give_back(running.ports)
 
-    async def _spawn(self, place: Place, ports: range) -> Running:
+    async def _spawn(self, place: Place, ports: range) -> RunningProcess:
         spec = place.instance
         image = place.image.on(ports)
         environment = self._environment(place, image, ports)
@@ -146,7 +146,7 @@ class Containers:
         finally:
             os.close(output)
         watch = asyncio.create_task(self._watch(process, place), name=f"watch {spec.instance_id}")
-        return Running(place=place, process=process, ports=ports, started_at=started_at, watch=watch)
+        return RunningProcess(place=place, process=process, ports=ports, started_at=started_at, watch=watch)
 
     async def _watch(self, process: asyncio.subprocess.Process, place: Place) -> None:
         """Keep a container's log short as long as it runs.
@@ -187,7 +187,7 @@ class Containers:
             TOKEN_VARIABLE: place.token,
         }
 
-    async def _comes_to_listen(self, running: Running, deadline: float) -> bool:
+    async def _comes_to_listen(self, running: RunningProcess, deadline: float) -> bool:
         """Wait until the container listens on its port, or has ended (then ``observe`` tells). False: the port is not ours.
 
         Errors: InstanceStartError when its time to start is over.
@@ -210,7 +210,7 @@ class Containers:
                     await running.process.wait()
             pause = min(pause * 1.5, _LISTEN_POLL_MAX_S)
 
-    def _blames_the_port(self, running: Running) -> bool:
+    def _blames_the_port(self, running: RunningProcess) -> bool:
         tail = " ".join(self._logs.tail(running.place.instance.instance_id, _BLAME_LINES)).lower()
         return "address already in use" in tail or "eaddrinuse" in tail
 
@@ -221,7 +221,7 @@ def _never_listened(place: Place) -> str:
     return f"{failure} It did not listen on the port that SAGEMAKER_BIND_TO_PORT names within {spec.startup_timeout_s} seconds."
 
 
-async def _end_processes(running: Running, grace_s: float) -> None:
+async def _end_processes(running: RunningProcess, grace_s: float) -> None:
     process, token = running.process, running.place.token
     if process.returncode is None:
         members = await asyncio.to_thread(tree, process.pid, token)
@@ -237,5 +237,5 @@ async def _end_processes(running: Running, grace_s: float) -> None:
     await running.watch
 
 
-def _listener(running: Running) -> bool | None:
+def _listener(running: RunningProcess) -> bool | None:
     return listener_is_ours(running.ports[0], running.process.pid, running.place.token)

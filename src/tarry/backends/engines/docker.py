@@ -15,9 +15,9 @@ from pathlib import Path
 
 import structlog
 
-from tarry.backends.engines.docker_containers import DockerContainers, Running
+from tarry.backends.engines.docker_containers import DockerContainers, RunningContainer
 from tarry.backends.engines.docker_gpus import Gpus
-from tarry.backends.engines.docker_options import OWNER_LABEL, Placement
+from tarry.backends.engines.docker_options import OWNER_LABEL, PlacedContainer
 from tarry.backends.engines.owner import read_or_make_token
 from tarry.backends.engines.room import Room
 from tarry.backends.engines.starts import Starts
@@ -58,7 +58,7 @@ class DockerEngine:
         self._gpus = Gpus(gpus)
         self._owner = ""
         self._starts = Starts()
-        self._running: dict[str, tuple[Running, ...]] = {}
+        self._running: dict[str, tuple[RunningContainer, ...]] = {}
         self._ends: dict[str, asyncio.Task[None]] = {}
 
     async def open(self) -> None:
@@ -126,10 +126,10 @@ class DockerEngine:
         home = instance_home(self._directory, spec.instance_id)
         daemon = await self._containers.daemon(within_s=spec.startup_timeout_s)
         await asyncio.shield(self._end(spec.instance_id, 0.0))  # what is left of an earlier start, also one that was cut short
-        started: list[Running] = []
+        started: list[RunningContainer] = []
         try:
             await self._containers.make_network(self._owner, spec, daemon)
-            place = Placement(
+            place = PlacedContainer(
                 instance=spec,
                 index=0,
                 owner=self._owner,
@@ -158,7 +158,7 @@ class DockerEngine:
             self._room.give_back(instance_id)
             self._gpus.give_back(instance_id)
 
-    def _end(self, instance_id: str, grace_s: float, started: Sequence[Running] = ()) -> "asyncio.Task[None]":
+    def _end(self, instance_id: str, grace_s: float, started: Sequence[RunningContainer] = ()) -> "asyncio.Task[None]":
         """The task that ends an instance; there is one at a time, and it goes on when nobody waits for it any more."""
         task = self._ends.get(instance_id)
         if task is None:
@@ -173,7 +173,7 @@ class DockerEngine:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("an instance's containers could not be removed", instance=instance_id, error=str(error))
 
-    async def _end_all(self, instance_id: str, running: Sequence[Running], grace_s: float) -> None:
+    async def _end_all(self, instance_id: str, running: Sequence[RunningContainer], grace_s: float) -> None:
         await self._containers.end(self._owner, instance_id, running, grace_s)
         self._running.pop(instance_id, None)
         if instance_id not in self._starts.ids:
@@ -186,16 +186,16 @@ class DockerEngine:
                 discard_tree(home)
 
 
-def _addresses(running: Sequence[Running]) -> tuple[str, ...]:
+def _addresses(running: Sequence[RunningContainer]) -> tuple[str, ...]:
     return tuple(one.address for one in running)
 
 
-def _ended(running: Sequence[Running]) -> int | None:
+def _ended(running: Sequence[RunningContainer]) -> int | None:
     """Which container has ended, the first of them; None while all run."""
     return next((index for index, one in enumerate(running) if one.watch.end is not None), None)
 
 
-def _status(instance_id: str, running: Sequence[Running]) -> EngineStatus:
+def _status(instance_id: str, running: Sequence[RunningContainer]) -> EngineStatus:
     ended = _ended(running)
     end = None if ended is None else running[ended].watch.end
     return EngineStatus(

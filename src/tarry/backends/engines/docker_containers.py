@@ -22,7 +22,7 @@ from tarry.backends.engines.docker_options import (
     PORT,
     DockerOptions,
     Labels,
-    Placement,
+    PlacedContainer,
     container_config,
     isolated_network,
     isolated_network_config,
@@ -48,7 +48,7 @@ _NOBODY = "http://127.0.0.1:0"
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningContainer:
     """A container that has been started, and where its server is; ``port``: published there, None: not published.
 
     ``started_at``: on the monotonic clock.
@@ -79,7 +79,7 @@ class DockerContainers:
         self._logs = logs
         self._options = options
 
-    async def open(self, owner: str) -> Mapping[str, tuple[Running, ...]]:
+    async def open(self, owner: str) -> Mapping[str, tuple[RunningContainer, ...]]:
         """Look who answers, and take over. Errors: DockerAway, DockerRefused."""
         daemon = await self.daemon()
         log.info("the Docker daemon answers", daemon=daemon.name, host=self._api.host)
@@ -133,7 +133,7 @@ class DockerContainers:
             )
         await self._api.make_network(isolated_network_config(owner, spec.instance_id))
 
-    async def start(self, place: Placement, daemon: Daemon) -> Running:
+    async def start(self, place: PlacedContainer, daemon: Daemon) -> RunningContainer:
         """Start one container, once its image and model data are there. It may have ended when this returns.
 
         Errors: ImageNotFound, ImageBroken, ModelDataError, InstanceStartError, OSError. What is left then is ``remove``'s.
@@ -154,7 +154,7 @@ class DockerContainers:
             log.warning("a port was taken by somebody else", port=ports[0], instance=place.instance.instance_id)
         raise InstanceStartError(f"{_PORT_TRIES} ports in a row were taken by other programs while the container started.")
 
-    async def _run(self, place: Placement, daemon: Daemon) -> Running:
+    async def _run(self, place: PlacedContainer, daemon: Daemon) -> RunningContainer:
         try:
             container_id = await _to_its_end(self._api.create(place.name, container_config(place, self._options, daemon)))
             try:
@@ -167,14 +167,16 @@ class DockerContainers:
             raise _cannot_start(place, error) from error
         return self._watched(facts)
 
-    def _watched(self, facts: ContainerFacts) -> Running:
+    def _watched(self, facts: ContainerFacts) -> RunningContainer:
         labels = Labels.read(facts.labels)
         age_s = time.time() - (facts.started_at or time.time())
-        return Running(Watch(self._api, self._logs, facts.id, labels), _address(facts), facts.port, time.monotonic() - age_s)
+        return RunningContainer(
+            Watch(self._api, self._logs, facts.id, labels), _address(facts), facts.port, time.monotonic() - age_s
+        )
 
     # -------------------------------------------------------------------------------------------------------- take over
 
-    async def _take_over(self, owner: str) -> Mapping[str, tuple[Running, ...]]:
+    async def _take_over(self, owner: str) -> Mapping[str, tuple[RunningContainer, ...]]:
         """The instances of an earlier server, by id, also those that have ended since: that has to be told.
 
         What an interrupted start has left is removed, and so are networks of instances that are gone.
@@ -182,7 +184,7 @@ class DockerContainers:
         by_instance: dict[str, list[ContainerFacts]] = defaultdict(list)
         for facts in await self._api.find({OWNER_LABEL: owner}):
             by_instance[facts.labels.get(INSTANCE_LABEL, "")].append(facts)
-        found: dict[str, tuple[Running, ...]] = {}
+        found: dict[str, tuple[RunningContainer, ...]] = {}
         for instance_id, containers in by_instance.items():
             whole = _one_whole_start(containers)
             if whole is None:
@@ -201,7 +203,7 @@ class DockerContainers:
 
     # --------------------------------------------------------------------------------------------------------------- end
 
-    async def end(self, owner: str, instance_id: str, running: Sequence[Running], grace_s: float) -> None:
+    async def end(self, owner: str, instance_id: str, running: Sequence[RunningContainer], grace_s: float) -> None:
         """SIGTERM, SIGKILL after the grace, then remove all that is the instance's; a daemon that is away is waited for."""
         while True:
             try:
@@ -215,7 +217,7 @@ class DockerContainers:
             if one.port is not None:
                 self._ports.give_back(range(one.port, one.port + 1))
 
-    async def _end(self, owner: str, instance_id: str, running: Sequence[Running], grace_s: float) -> None:
+    async def _end(self, owner: str, instance_id: str, running: Sequence[RunningContainer], grace_s: float) -> None:
         containers = await self._api.find({OWNER_LABEL: owner, INSTANCE_LABEL: instance_id})
         await asyncio.gather(*(self._api.stop(facts.id, grace_s) for facts in containers))
         if running:  # their last words are on the way
@@ -243,7 +245,7 @@ def _address(facts: ContainerFacts) -> str:
     return _NOBODY if facts.ip is None else f"http://{facts.ip}:{PORT}"
 
 
-def _cannot_start(place: Placement, error: DockerRefused) -> InstanceStartError:
+def _cannot_start(place: PlacedContainer, error: DockerRefused) -> InstanceStartError:
     # AWS: the first two sentences (sagemaker-python-sdk#4615, comfyui-on-amazon-sagemaker#2); OURS: the daemon's words.
     hint = ""
     if "bind source path does not exist" in str(error):

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from tarry.core.errors import InvalidRequest
 from tarry.core.instance_types import instance_type
 
 Ids = tuple[str, ...]
@@ -34,8 +33,5 @@ class Gpus:
 
 
 def _wanted(type_name: str) -> int:
-    try:
-        known = instance_type(type_name)
-    except InvalidRequest:
-        return 0
-    return known.accelerators if (known.kind or "").startswith("NVIDIA") else 0
+    known = instance_type(type_name)
+    return known.accelerators if known is not None and (known.kind or "").startswith("NVIDIA") else 0

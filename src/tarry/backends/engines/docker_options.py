@@ -15,8 +15,7 @@ from typing import Any, Self
 from tarry.backends.engines.docker_api import Daemon
 from tarry.backends.engines.variables import Cloud, server_variables
 from tarry.backends.engines.volumes import CHANNELS, MODEL
-from tarry.core.errors import InvalidRequest
-from tarry.core.instance_types import InstanceType, instance_type
+from tarry.core.instance_types import instance_type
 from tarry.ports import ContainerSpec, InstanceSpec
 
 PORT = 8080
@@ -48,7 +47,7 @@ class DockerOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
+class PlacedContainer:
     """One container of an instance: which, where on this machine, and with what. ``port`` is None where it is not published."""
 
     instance: InstanceSpec
@@ -103,7 +102,7 @@ class Labels:
         )
 
 
-def labels_of(place: Placement) -> Mapping[str, str]:
+def labels_of(place: PlacedContainer) -> Mapping[str, str]:
     """The labels of a container."""
     spec = place.instance
     return {
@@ -120,7 +119,7 @@ def labels_of(place: Placement) -> Mapping[str, str]:
     }
 
 
-def container_config(place: Placement, options: DockerOptions, daemon: Daemon) -> Mapping[str, Any]:
+def container_config(place: PlacedContainer, options: DockerOptions, daemon: Daemon) -> Mapping[str, Any]:
     """The configuration that a container is created from. Errors: InstanceStartError for variables that cannot be."""
     variables = server_variables(
         place.container.environment,
@@ -159,21 +158,16 @@ def shared_network_config(daemon: Daemon) -> Mapping[str, Any]:
 
 
 def memory_bytes(name: str, options: DockerOptions, daemon: Daemon) -> int:
-    """The memory limit of an instance type: its own, and never all that the machine has."""
+    """The memory limit of an instance type: its own, and never all that the machine has.
+
+    OURS: a type that only a newer botocore knows is bounded by the machine alone.
+    """
     most = options.memory_max_bytes or int(daemon.memory_bytes * _MEMORY_SHARE)
-    known = _known(name)
+    known = instance_type(name)
     return most if known is None or known.memory_gib is None else min(int(known.memory_gib * 2**30), most)
 
 
-def _known(name: str) -> InstanceType | None:
-    """OURS: a type that only a newer botocore knows is bounded by the machine alone."""
-    try:
-        return instance_type(name)
-    except InvalidRequest:
-        return None
-
-
-def _host_config(place: Placement, options: DockerOptions, daemon: Daemon) -> dict[str, Any]:
+def _host_config(place: PlacedContainer, options: DockerOptions, daemon: Daemon) -> dict[str, Any]:
     spec = place.instance
     memory = memory_bytes(spec.instance_type, options, daemon)
     host: dict[str, Any] = {
@@ -191,7 +185,7 @@ def _host_config(place: Placement, options: DockerOptions, daemon: Daemon) -> di
         "RestartPolicy": {"Name": "no"},
         "Ulimits": [{"Name": name, "Soft": limit, "Hard": limit} for name, limit in options.ulimits.items()],
     }
-    known = _known(spec.instance_type)
+    known = instance_type(spec.instance_type)
     if known is not None and known.vcpus < daemon.cpus:
         host["NanoCpus"] = known.vcpus * 10**9
     if options.read_only:
@@ -201,7 +195,7 @@ def _host_config(place: Placement, options: DockerOptions, daemon: Daemon) -> di
     return host | _network(place, options)
 
 
-def _network(place: Placement, options: DockerOptions) -> dict[str, Any]:
+def _network(place: PlacedContainer, options: DockerOptions) -> dict[str, Any]:
     if place.port is None:
         return {"NetworkMode": isolated_network(place.owner, place.instance.instance_id)}
     return {
@@ -210,7 +204,7 @@ def _network(place: Placement, options: DockerOptions) -> dict[str, Any]:
     }
 
 
-def _mounts(place: Placement) -> Sequence[Mapping[str, Any]]:
+def _mounts(place: PlacedContainer) -> Sequence[Mapping[str, Any]]:
     """Read-only, since the files are shared with other instances. Without model data the image's own directory stays visible."""
     wanted: list[tuple[Path, str]] = []
     if place.container.model_data is not None:

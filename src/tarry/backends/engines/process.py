@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from tarry.backends.engines.addresses import PortRange
-from tarry.backends.engines.containers import Containers, Place, Running
+from tarry.backends.engines.containers import Containers, Place, RunningProcess
 from tarry.backends.engines.homes import Home, Sandbox
 from tarry.backends.engines.logs import LogFiles
 from tarry.backends.engines.owner import read_or_make_token
@@ -66,7 +66,7 @@ class ProcessEngine:
         self._containers = Containers(ports, self._logs, self._sandbox, region, cloud, processes_max)
         self._token = ""
         self._starts = Starts()
-        self._running: dict[str, tuple[Running, ...]] = {}
+        self._running: dict[str, tuple[RunningProcess, ...]] = {}
 
     async def open(self) -> None:
         """End what an earlier server of this directory left running, and remove its instance directories."""
@@ -130,7 +130,7 @@ class ProcessEngine:
             await self._clear(spec.instance_id)
             self._room.occupy(spec.instance_id, spec.instance_type)
         home = instance_home(self._directory, spec.instance_id)
-        started: list[Running] = []
+        started: list[RunningProcess] = []
         try:
             await asyncio.to_thread(discard_tree, home)
             for index, container in enumerate(spec.containers):
@@ -151,7 +151,7 @@ class ProcessEngine:
         await asyncio.gather(*(self._containers.end(one, 0.0) for one in self._running[instance_id]))
         await self._forget(instance_id)
 
-    async def _undo(self, started: Sequence[Running], home: Path) -> None:
+    async def _undo(self, started: Sequence[RunningProcess], home: Path) -> None:
         await asyncio.gather(*(self._containers.end(running, 0.0) for running in started))
         for running in started:
             self._containers.release(running)
@@ -192,17 +192,17 @@ class ProcessEngine:
         await asyncio.to_thread(discard_tree, instance_home(self._directory, instance_id))
 
 
-def _addresses(running: Sequence[Running]) -> tuple[str, ...]:
+def _addresses(running: Sequence[RunningProcess]) -> tuple[str, ...]:
     return tuple(one.address for one in running)
 
 
-def _exit_code(running: Sequence[Running]) -> int | None:
+def _exit_code(running: Sequence[RunningProcess]) -> int | None:
     """None while all containers run."""
     ended = [one.exit_code for one in running if one.exit_code is not None]
     return ended[0] if ended else None
 
 
-def _ended(running: Sequence[Running]) -> int | None:
+def _ended(running: Sequence[RunningProcess]) -> int | None:
     """Which container has ended, the first of them."""
     return next((index for index, one in enumerate(running) if one.exit_code is not None), None)
 

@@ -12,7 +12,7 @@ from tarry.backends.engines.docker_gpus import Gpus
 from tarry.backends.engines.docker_options import (
     DockerOptions,
     Labels,
-    Placement,
+    PlacedContainer,
     container_config,
     labels_of,
     memory_bytes,
@@ -24,7 +24,7 @@ from tarry.ports import InstanceSpec
 
 GIB = 2**30
 DAEMON = Daemon(name="Docker", podman=False, reaches_containers=True, limits_memory=True, cpus=16, memory_bytes=100 * GIB)
-PLACE = Placement(
+PLACE = PlacedContainer(
     instance=spec(A="1", AWS_REGION="mine"),
     index=0,
     owner="0123456789",
