@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
         if wanted["processes_max"] is not None:
             _limit(wanted["processes_max"])
         if wanted["user"] is not None:
-            _become(**wanted["user"])  # first: the kernel forgets the wish below with a change of the user
+            _become(**wanted["user"])
         _die_with(parent)
         return _execute(wanted["command"], wanted["environment"], wanted["ignored"])
     except OSError as error:

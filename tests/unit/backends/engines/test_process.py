@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pytest
 from tests.support.engines import SANDBOXES, STUB_IMAGE, pipeline, process_engine, process_of, sandbox_of, seen_by, spec
 from tests.support.model_objects import ModelObjects, archive_of
 
+from tarry.backends.engines import containers
 from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.homes import Home, Sandbox
 from tarry.backends.engines.process import ProcessEngine
@@ -192,6 +194,25 @@ async def test_a_foreign_listener_is_never_taken_for_ours(tmp_path: Path, sandbo
     await engine.close(grace_s=5)
 
 
+async def test_a_server_that_ends_because_its_port_was_taken_gets_another(tmp_path: Path, sandbox: Sandbox) -> None:
+    """Whoever had the port has gone again: only what the server has said tells."""
+    serve = """
+import pathlib, runpy, sys
+mark = pathlib.Path.home() / "tried"
+if not mark.exists():
+    mark.touch()
+    sys.exit("OSError: [Errno 98] Address already in use")
+runpy.run_path(sys.path[0] + "/stub.py", run_name="__main__")
+"""
+    engine = process_engine(tmp_path, sandbox=sandbox, image=_image_with(tmp_path, serve))
+    await engine.open()
+    try:
+        await engine.start(spec())
+        assert [status.exit_code for status in await engine.observe()] == [None]
+    finally:
+        await engine.close(grace_s=1)
+
+
 def test_a_listener_whose_owner_was_not_seen_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sockets are listed after their owners: one that came between has none. It is no foreign one for that."""
     real, looks = psutil.net_connections, 0
@@ -248,6 +269,55 @@ async def test_stopping_ends_a_start_under_way(engine: ProcessEngine, tmp_path: 
     await engine.stop("i-1")
     with pytest.raises(InstanceStartError, match="stopped while it was starting"):
         await starting
+
+
+async def test_closing_ends_a_start_under_way(engine: ProcessEngine, tmp_path: Path) -> None:
+    starting = asyncio.create_task(engine.start(spec(STUB_LISTEN_AFTER_S="60")))
+    await until((tmp_path / "logs/my-endpoint/AllTraffic/i-1.log").exists)
+    await engine.close(grace_s=1)
+    assert processes_of(tmp_path) == []
+    with pytest.raises(InstanceStartError, match="stopped while it was starting"):
+        await starting
+
+
+async def test_what_is_born_while_the_rest_may_end_is_killed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a child that has forgotten its token: it is known by its session, as long as the one who leads that lives."""
+    serve = """
+import os, runpy, signal, subprocess, sys
+def bear(*_):
+    child = subprocess.Popen(["sleep", "600"], env={})
+    print("child", child.pid, flush=True)
+signal.signal(signal.SIGTERM, bear)
+runpy.run_path(sys.path[0] + "/stub.py", run_name="__main__")
+"""
+    engine = process_engine(tmp_path, image=_image_with(tmp_path, serve))
+    await engine.open()
+    await engine.start(spec())
+    log = tmp_path / "logs/my-endpoint/AllTraffic/i-1.log"
+
+    async def grace(members: list[psutil.Process], within_s: float) -> list[psutil.Process]:
+        await until(lambda: "child" in log.read_text())
+        return alive(members)
+
+    monkeypatch.setattr(containers, "gone", grace)
+    await engine.stop("i-1")
+    assert has_ended_by_number(int(log.read_text().rpartition("child ")[2]))
+
+
+def _image_with(directory: Path, serve: str) -> Path:
+    """The stub image with something before the stub, which is ``stub.py`` then."""
+    image = directory / "image"
+    shutil.copytree(STUB_IMAGE, image)
+    (image / "serve.py").rename(image / "stub.py")
+    (image / "serve.py").write_text(serve)
+    return image
+
+
+def has_ended_by_number(pid: int) -> bool:
+    try:
+        return has_ended(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return True
 
 
 async def test_an_ended_instance_can_be_started_anew(engine: ProcessEngine) -> None:
@@ -364,6 +434,22 @@ async def test_an_image_gets_the_ports_that_it_asks_for(tmp_path: Path, sandbox:
     assert abs(int(seen[0]["SELF"]) - int(seen[1]["SELF"])) >= 3
 
 
+async def test_the_models_variables_win_over_the_images_and_those_over_ours(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    shutil.copytree(STUB_IMAGE, image)
+    with (image / "image.toml").open("a") as text:
+        text.write('[environment]\nBOTH = "image"\nIMAGES = "image"\nLANG = "image"\nAWS_REGION = "image"\n')
+    engine = process_engine(tmp_path, image=image)
+    await engine.open()
+    try:
+        [address] = await engine.start(spec(BOTH="model", MODELS="model"))
+        seen = await get_json(f"{address}/environment")
+    finally:
+        await engine.close(grace_s=1)
+    assert [seen[name] for name in ("BOTH", "IMAGES", "MODELS", "LANG")] == ["model", "image", "model", "image"]
+    assert seen["AWS_REGION"] == "eu-central-1", "what the platform alone knows is last"
+
+
 @pytest.mark.parametrize(("first", "last"), [(0, 10), (10, 9), (1, 65536), (-5, -1)])
 def test_a_senseless_range_is_refused(first: int, last: int) -> None:
     with pytest.raises(InvalidRequest, match="range of TCP ports"):
@@ -397,6 +483,16 @@ async def test_one_container_that_ends_is_seen_and_the_rest_is_stopped(engine: P
     assert processes_of(tmp_path) == []
 
 
+async def test_a_pipeline_has_run_since_its_last_container_was_started(engine: ProcessEngine) -> None:
+    """Its window to become healthy begins there."""
+    await engine.start(pipeline(2))
+    now = time.monotonic()
+    first, last = engine._running["i-1"]
+    engine._running["i-1"] = (replace(first, started_at=now - 1000), replace(last, started_at=now))
+    [status] = await engine.observe()
+    assert status.running_s < 1000
+
+
 async def test_a_pipeline_that_cannot_be_started_leaves_nothing(engine: ProcessEngine, tmp_path: Path) -> None:
     broken = pipeline(2)
     broken = replace(broken, containers=(broken.containers[0], replace(broken.containers[1], image="nothing:1")))
@@ -423,6 +519,18 @@ async def test_more_instances_of_a_type_than_there_is_room_for_are_refused_befor
         await engine.start(spec("i-1"))
         await engine.stop("i-1", grace_s=5)
         await engine.start(spec("i-2"))
+    finally:
+        await engine.close(grace_s=1)
+
+
+async def test_an_instance_that_is_started_anew_keeps_its_room(tmp_path: Path) -> None:
+    engine = process_engine(tmp_path, room=Room(PlacementRules(instances_max={"*": 1})))
+    await engine.open()
+    try:
+        await engine.start(spec("i-1", STUB_CRASH="no"))
+        await engine.start(spec("i-1"))
+        with pytest.raises(InsufficientCapacity):
+            await engine.start(spec("i-2"))
     finally:
         await engine.close(grace_s=1)
 

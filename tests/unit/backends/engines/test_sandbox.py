@@ -4,9 +4,11 @@ import json
 import os
 import pwd
 import shutil
+import stat
 import sys
 import venv
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,14 @@ from structlog.testing import capture_logs
 from tests.support.engines import pipeline, process_engine, sandbox_of, seen_by, spec
 from tests.support.model_objects import ModelObjects, archive_of
 
+from tarry.backends.engines import bubblewrap
 from tarry.backends.engines.bubblewrap import Bubblewrap
 from tarry.backends.engines.homes import Home
 from tarry.backends.engines.launching import Program, User, launch
 from tarry.backends.engines.process import ProcessEngine
 from tarry.backends.engines.sandbox import NoSandbox, choose_sandbox
 from tarry.backends.interpreters import interpreter_paths
+from tarry.core.catalog import ModelDataSource
 from tarry.core.errors import InvalidRequest
 
 MODEL = "s3://bucket/model.tar.gz"
@@ -151,6 +155,62 @@ async def test_an_interpreter_in_a_hidden_place_is_shown_with_the_links_that_lea
     assert json.loads(said) == [str(Path.home() / "link/environment"), ["link", "real"]]
 
 
+async def test_additional_model_data_are_read_only_too(engine: ProcessEngine) -> None:
+    wanted = spec(url=MODEL)
+    channels = {"lora": ModelDataSource(s3_uri=MODEL)}
+    [address] = await engine.start(replace(wanted, containers=(replace(wanted.containers[0], additional_model_data=channels),)))
+    seen = await seen_by(
+        address,
+        WRITABLE + "channel = '/opt/ml/additional-model-data-sources/lora/'\n"
+        "seen = [open(channel + 'weights.txt').read(), writable(channel + 'weights.txt'), writable(channel + 'new')]",
+    )
+    assert seen == ["42", False, False]
+
+
+async def test_shared_memory_and_message_queues_are_its_own(engine: ProcessEngine) -> None:
+    [one] = await engine.start(spec("i-1"))
+    [two] = await engine.start(spec("i-2"))
+    ask = "import os; seen = os.readlink('/proc/self/ns/ipc')"
+    assert len({await seen_by(one, ask), await seen_by(two, ask), str(Path("/proc/self/ns/ipc").readlink())}) == 3
+
+
+@as_root
+async def test_what_of_the_kernel_listens_to_any_root_is_mounted_read_only(engine: ProcessEngine) -> None:
+    [address] = await engine.start(spec())
+    there = [f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger") if Path("/proc", name).exists()]
+    assert "/proc/sys" in there
+    code = f"import os; seen = [path for path in {there} if not os.statvfs(path).f_flag & os.ST_RDONLY]"
+    assert await seen_by(address, code) == []
+
+
+def test_of_a_directory_only_what_everybody_may_read_is_copied(tmp_path: Path) -> None:
+    """A private directory hides what lies in it, whatever the modes of that."""
+    source = tmp_path / "etc"
+    for folder in ("public", "private", "listed-only"):
+        (source / folder).mkdir(parents=True)
+        (source / folder / "file").write_text(folder)
+    (source / "private").chmod(0o700)
+    (source / "listed-only").chmod(0o704)
+    (source / "key").write_text("secret")
+    (source / "key").chmod(0o640)
+    bubblewrap._copy_public(source, tmp_path / "copy")
+    copied = {str(path.relative_to(tmp_path / "copy")) for path in (tmp_path / "copy").rglob("*")}
+    assert copied == {"public", "public/file"}
+
+
+async def test_what_of_etc_changes_is_as_it_is_when_the_instance_starts(data: Path) -> None:
+    """Another name server, another address in /etc/hosts: a server that runs for months hands on those of today."""
+    sandbox = Bubblewrap(Path("/usr/bin/bwrap"), data)
+    sandbox.open()
+    for name in ("hosts", "resolv.conf"):
+        (data / "sandbox/etc" / name).write_text("127.0.0.1 of-long-ago\n")
+    home = Home(root=data / "instances/i-1/0")
+    sandbox.make(home)
+    for name in ("hosts", "resolv.conf"):
+        assert (home.root / "etc" / name).read_bytes() == Path("/etc", name).read_bytes()
+    assert stat.S_IMODE((home.root / "tmp").stat().st_mode) == 0o1777
+
+
 async def test_secrets_in_places_that_it_sees_are_covered(data: Path) -> None:
     await sandbox_of("bubblewrap", data)
     sandbox = await choose_sandbox("bubblewrap", None, data, [Path("/usr/share"), Path("/etc/passwd")])
@@ -180,6 +240,8 @@ async def test_an_instance_becomes_the_user_that_the_settings_name(data: Path) -
         )
         user = pwd.getpwnam("nobody")
         assert seen == [[user.pw_uid] * 3, [user.pw_gid], [], "42", False]
+        # The model's files are hard links of what all instances share: whoever owned them could change them for all.
+        assert {path.stat().st_uid for path in (data / "models").rglob("*")} == {0}
     finally:
         await engine.close(grace_s=1)
     assert not (data / "instances/i-1").exists()

@@ -1,0 +1,60 @@
+"""What stands in front of every program: it must leave no trace of itself, and never start anything for a server that is gone."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tarry.backends.engines.launching import LAUNCHER, Program, launch
+
+
+async def said_by(program: Program) -> str:
+    process = await launch(program, marks={}, stdout=asyncio.subprocess.PIPE)
+    said, _ = await process.communicate()
+    assert process.returncode == 0
+    return said.decode().strip()
+
+
+def shell(script: str, *ignored: signal.Signals) -> Program:
+    return Program(command=("sh", "-c", script), environment={"PATH": os.environ["PATH"]}, ignored=ignored)
+
+
+@pytest.mark.parametrize("ignored", [(), (signal.SIGTERM,)])
+async def test_a_program_hears_all_signals_but_those_that_it_is_to_ignore(ignored: tuple[signal.Signals, ...]) -> None:
+    """Python ignores SIGPIPE and SIGXFSZ, and exec would hand that on: ``yes | head -1`` would never end."""
+    mask = await said_by(shell("grep SigIgn /proc/self/status", *ignored))
+    assert int(mask.split()[1], 16) == sum(1 << (number - 1) for number in ignored)
+
+
+async def test_the_servers_umask_is_not_handed_on() -> None:
+    """A model server that is another user could not read what its image writes for everybody."""
+    before = os.umask(0o077)
+    try:
+        assert await said_by(shell("umask")) == "0022"
+    finally:
+        os.umask(before)
+
+
+def test_nothing_is_started_for_a_server_that_has_ended_already(tmp_path: Path) -> None:
+    wish: dict[str, object] = {"command": ["touch", str(tmp_path / "started")], "environment": {}, "user": None, "ignored": []}
+    number = os.memfd_create("wish")
+    try:
+        os.write(number, json.dumps(wish).encode())
+        os.lseek(number, 0, os.SEEK_SET)
+        somebody_else = str(os.getppid())
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(LAUNCHER), somebody_else, str(number)],
+            pass_fds=(number,),
+            capture_output=True,
+            check=False,
+        )
+    finally:
+        os.close(number)
+    assert done.returncode == 127
+    assert done.stderr.decode() == "tarry: cannot start the model server: the server: has ended\n"
+    assert not (tmp_path / "started").exists()
