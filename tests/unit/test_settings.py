@@ -22,6 +22,12 @@ def test_later_sources_win(tmp_path: Path) -> None:
     assert settings.queue.lease_s == 30.0
 
 
+def test_instances_have_the_times_that_aws_gives_them(tmp_path: Path) -> None:
+    """Where nobody says otherwise; seconds."""
+    engine = load(tmp_path, {}, {}).engine
+    assert (engine.stop_grace_s, engine.unanswered_s, engine.provision_timeout_s) == (30, 180, 300)
+
+
 def test_lists_come_as_json(tmp_path: Path) -> None:
     settings = load(tmp_path, {}, {"TARRY_IMAGES__DIRECTORIES": '["/a", "/b"]', "TARRY_ENGINE__PORTS": "[3, 4]"})
     assert settings.images.directories == (Path("/a"), Path("/b"))

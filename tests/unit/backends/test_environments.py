@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import hashlib
+import json
 import os
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -13,6 +15,7 @@ import pytest
 from tests.support.model_objects import archive_of
 
 from tarry.backends import environments as environments_module
+from tarry.backends import pythons
 from tarry.backends.environments import MARKER, Environments, Recipe
 from tarry.core.errors import ImageBroken
 
@@ -22,8 +25,8 @@ def builder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.param == "pip":
         monkeypatch.setattr(environments_module, "_working_uv", _none)
         return
-    if asyncio.run(environments_module._working_uv()) is None:
-        pytest.skip("uv is not installed")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")  # that of requirements/dev.txt
+    assert asyncio.run(environments_module._working_uv()) is not None
 
 
 async def _none() -> None:
@@ -102,6 +105,93 @@ async def test_sources_are_built_with_what_the_wheels_brought(tmp_path: Path, re
     process = await asyncio.create_subprocess_exec(str(built.python), "-c", "import built, sys; sys.exit(built.ANSWER)")
     assert await process.wait() == 43
     assert built != await environments.provide("thing", Recipe(requirements=requirements))
+
+
+def _sdist(directory: Path) -> str:
+    """A line of a lock file for a source archive that builds without anything else."""
+    backend = BACKEND.replace("import tiny, zipfile", "import zipfile").replace("{tiny.ANSWER + 1}", "43")
+    archive = directory / "built-1.0.tar.gz"
+    project = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    metadata = "Metadata-Version: 2.1\nName: built\nVersion: 1.0\n"
+    files = {"PKG-INFO": metadata, "pyproject.toml": project, "backend.py": backend}
+    archive.write_bytes(archive_of({f"built-1.0/{name}": text.encode() for name, text in files.items()}))
+    return f"--no-index\n--find-links {directory}\nbuilt==1.0 --hash=sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}\n"
+
+
+@pytest.mark.usefixtures("builder")
+async def test_a_lock_file_of_wheels_runs_no_code_of_source_archives(tmp_path: Path, requirements: Path) -> None:
+    requirements.write_text(requirements.read_text() + _sdist(tmp_path))
+    with pytest.raises(ImageBroken, match="built"):
+        await Environments(tmp_path / "e").provide("thing", Recipe(requirements=requirements))
+
+
+@pytest.mark.usefixtures("builder")
+async def test_a_lock_file_has_hashes_for_all_or_is_refused(tmp_path: Path, requirements: Path) -> None:
+    line = requirements.read_text()
+    other = tmp_path / "other-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(tmp_path / "tiny-1.0-py3-none-any.whl") as tiny, zipfile.ZipFile(other, "w") as wheel:
+        for name in tiny.namelist():
+            wheel.writestr(name.replace("tiny", "other"), tiny.read(name).replace(b"tiny", b"other"))
+    requirements.write_text(f"{line}other @ {other.as_uri()}\n")
+    with pytest.raises(ImageBroken, match=r"(?i)hash"):
+        await Environments(tmp_path / "e").provide("thing", Recipe(requirements=requirements))
+
+
+@pytest.mark.parametrize("builder", ["pip"], indirect=True)
+@pytest.mark.usefixtures("builder")
+async def test_the_builders_know_the_package_index_and_no_secret_of_the_server(
+    tmp_path: Path, requirements: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source archive's own code runs in them."""
+    for name in ("AWS_SECRET_ACCESS_KEY", "TARRY_SERVER__PORT", "PYTHONPATH", "VIRTUAL_ENV", "PIP_RETRIES", "NO_PROXY"):
+        monkeypatch.setenv(name, "1")
+    tell = f"import json, os, pathlib; pathlib.Path({str(tmp_path / 'told')!r}).write_text(json.dumps(dict(os.environ)))"
+    await Environments(tmp_path / "e").provide("thing", Recipe(requirements=requirements, checks=[tell]))
+    told = json.loads((tmp_path / "told").read_text())
+    assert {"PIP_RETRIES", "NO_PROXY", "PATH"} <= set(told)
+    assert not [name for name in told if name.startswith(("AWS_", "TARRY_", "VIRTUAL_ENV"))]
+    assert "PYTHONPATH" not in told
+
+
+async def test_the_builders_hold_the_lock_themselves(tmp_path: Path, requirements: Path) -> None:
+    """They may outlive a server for a moment, and nobody must build in the same place meanwhile."""
+    holds = "import glob, os; assert any(os.path.realpath(one).endswith('.lock') for one in glob.glob('/proc/self/fd/*'))"
+    await Environments(tmp_path / "e").provide("thing", Recipe(requirements=requirements, checks=[holds]))
+
+
+async def test_it_is_told_whether_it_stands(tmp_path: Path, requirements: Path) -> None:
+    """Also while another server builds it: this one asks no more than the lock."""
+    environments, other = Environments(tmp_path / "e"), Environments(tmp_path / "e")
+    here, go = tmp_path / "here", tmp_path / "go"
+    wait = (
+        f"import time, pathlib; pathlib.Path({str(here)!r}).touch()\n"
+        f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)"
+    )
+    recipe = Recipe(requirements=requirements, checks=[wait])
+    assert (await other.look("thing", recipe))[1] == "not built"
+    building = asyncio.create_task(environments.provide("thing", recipe))
+    async with asyncio.timeout(60):
+        while not here.exists():  # noqa: ASYNC110 - another process cannot set an event
+            await asyncio.sleep(0.01)
+    assert (await other.look("thing", recipe))[1] == "being built"
+    go.touch()
+    built = await building
+    assert await other.look("thing", recipe) == (built.python.parents[1], "ready")
+
+
+async def test_all_of_it_is_on_disk_before_it_counts(tmp_path: Path, requirements: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[bool] = []
+    monkeypatch.setattr(os, "sync", lambda: counted.append(any((tmp_path / "e").glob(f"*/{MARKER}"))))
+    await Environments(tmp_path / "e").provide("thing", Recipe(requirements=requirements))
+    assert counted == [False]
+
+
+async def test_another_python_is_another_environment(tmp_path: Path, requirements: Path) -> None:
+    """Also where it has the same path: a newer version that was installed over the old one."""
+    own = pythons.own()
+    others = [own, replace(own, version="3.99.1"), replace(own, path=Path("/usr/bin/env"))]
+    looked = [await Environments(tmp_path).look("thing", Recipe(requirements=requirements, interpreter=one)) for one in others]
+    assert len({folder for folder, _ in looked}) == 3
 
 
 async def test_another_lock_file_is_another_environment(tmp_path: Path, requirements: Path) -> None:

@@ -13,7 +13,6 @@ from tarry.control.instances import (
     SILENT_PINGS,
     STARTUP_PING_EVERY_S,
     STORE_PAUSE_S,
-    WATCH_EVERY_S,
     InstanceKeeper,
     InstanceLimits,
     instance_spec,
@@ -24,6 +23,8 @@ from tarry.ports import Add, Change, ContainerSpec, InstanceSpec, Replace
 from tarry.testing.store import FakeStore
 
 ID = "i-1"
+EVERY_S = 2
+"""As docs/operations.md says: so often GET /ping is asked."""
 SPEC = InstanceSpec(
     instance_id=ID,
     endpoint_name="Ep",
@@ -149,7 +150,7 @@ async def test_what_no_longer_answers_is_ended_in_the_engine(given: Given) -> No
 async def _watched(given: Given, pings: int) -> Instance:
     for _ in range(pings):
         await given.until(lambda: given.world.clock.sleepers == 1)
-        given.world.clock.advance(WATCH_EVERY_S)
+        given.world.clock.advance(EVERY_S)
         await given.until(lambda: given.world.clock.sleepers == 1)
     return await given.row()
 
@@ -162,7 +163,7 @@ async def test_a_silent_instance_is_told_until_it_answers_again(given: Given) ->
     with capture_logs() as logs:
         row = await _watched(given, 1)
         assert row.state is InstanceState.IN_SERVICE
-        assert row.unanswered_since_us == since_us - (SILENT_PINGS - 1) * WATCH_EVERY_S * 1_000_000
+        assert row.unanswered_since_us == since_us - (SILENT_PINGS - 1) * EVERY_S * 1_000_000
         assert (await _watched(given, 3)).unanswered_since_us == row.unanswered_since_us
         given.world.models.unhealthy.clear()
         assert (await _watched(given, 1)).unanswered_since_us is None
@@ -221,7 +222,7 @@ async def test_the_limits_are_the_servers(given: Given) -> None:
     given.keeper = InstanceKeeper(given.store, world.engine, world.models, world.images, keys, world.clock, world.wakeups, limits)
     given.world.models.unhealthy.add((await given.started()).addresses[0])
     assert (await _watched(given, 1)).state is InstanceState.IN_SERVICE
-    row = await given.failed(step_s=WATCH_EVERY_S)
+    row = await given.failed(step_s=EVERY_S)
     assert "for 4 s" in (row.failure_reason or "")
     assert given.engine.graces == [0.5]
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from tarry.backends.engines import docker_images
 from tarry.backends.engines.docker_api import DockerApi, DockerRefused
 from tarry.backends.engines.docker_images import DockerImages, Logins, PullPolicy, parse
 from tarry.core.errors import ImageBroken, ImageNotFound
@@ -117,6 +118,13 @@ async def test_a_pull_that_fails_says_what_to_do(said: str, error: type[Exceptio
     assert said in str(caught.value)
 
 
+async def test_how_far_a_pull_has_come_is_told_in_mebibytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_images, "_SAY_EVERY_S", 0.0)
+    said: list[str] = []
+    await DockerImages(cast("DockerApi", Daemon()), "always", Logins(Path("/nowhere")), said.append).provide("model:1")
+    assert said == ["pulling model:1", "pulling model:1: 1 of 3 MiB", "pulled model:1"]
+
+
 # ----------------------------------------------------------------------------------------------------------------- logins
 
 
@@ -136,6 +144,7 @@ async def test_a_login_comes_from_the_file_that_docker_login_writes(tmp_path: Pa
         auths={
             "r.example.com": basic("ann", "with:colon"),
             "https://old.example.com/v1/": basic("bob", "b"),
+            "https://new.example.com/v2/": basic("cho", "c"),
             HUB: {"username": "hub", "password": "h"},
             "token.example.com": {"auth": "", "identitytoken": "t"},
             "empty.example.com": {},
@@ -146,6 +155,7 @@ async def test_a_login_comes_from_the_file_that_docker_login_writes(tmp_path: Pa
     assert daemon.pulled == [("r.example.com/model:1", {"username": "ann", "password": "with:colon"})]
     logins = Logins(file)
     assert await logins.find("old.example.com") == {"username": "bob", "password": "b"}
+    assert await logins.find("new.example.com") == {"username": "cho", "password": "c"}
     assert await logins.find(HUB) == {"username": "hub", "password": "h"}
     assert await logins.find("token.example.com") == {"identitytoken": "t"}
     assert await logins.find("empty.example.com") is None
@@ -171,6 +181,14 @@ async def test_a_helper_is_asked_for_the_registry(tmp_path: Path, monkeypatch: p
     helper(tmp_path, monkeypatch, """read -r registry; echo "{\\"Username\\": \\"of $registry\\", \\"Secret\\": \\"s\\"}" """)
     login = await Logins(config(tmp_path, **how)).find("r.example.com")
     assert login == {"username": "of r.example.com", "password": "s"}
+
+
+async def test_a_registrys_own_helper_comes_before_the_one_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    helper(tmp_path, monkeypatch, """echo '{"Username": "own", "Secret": "s"}'""")
+    logins = Logins(config(tmp_path, credHelpers={"r.example.com": "test"}, credsStore="not-installed"))
+    assert await logins.find("r.example.com") == {"username": "own", "password": "s"}
+    with pytest.raises(ImageBroken, match="docker-credential-not-installed"):
+        await logins.find("other.example.com")
 
 
 async def test_a_helper_may_give_a_token_or_know_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,10 @@ from tarry.backends.engines.docker_options import (
     memory_bytes,
     shared_network_config,
 )
+from tarry.backends.engines.variables import Cloud
 from tarry.core.catalog import ModelDataSource
 from tarry.core.errors import InstanceStartError
-from tarry.ports import InstanceSpec
+from tarry.ports import Credentials, InstanceSpec
 
 GIB = 2**30
 DAEMON = Daemon(name="Docker", podman=False, reaches_containers=True, limits_memory=True, cpus=16, memory_bytes=100 * GIB)
@@ -100,6 +101,24 @@ def test_an_operators_choices() -> None:
     assert host(None, DockerOptions(memory_max_bytes=GIB))["Memory"] == GIB
     assert "mode=1777" in made["Tmpfs"]["/tmp"]
     assert made["Ulimits"] == [{"Name": "nofile", "Soft": 4096, "Hard": 4096}]
+
+
+def test_of_a_server_with_https_it_trusts_the_certificate() -> None:
+    cloud = Cloud(endpoint_url="https://gateway.invalid:8780", ca_bundle=Path("/data/ca.pem"))
+    instance = replace(spec(), credentials=Credentials(access_key_id="A", secret_access_key="s"))
+    made = config(instance, cloud=cloud)
+    assert {"AWS_CA_BUNDLE=/opt/tarry/ca-bundle.pem", "AWS_ENDPOINT_URL=https://gateway.invalid:8780"} <= set(made["Env"])
+    [mount] = made["HostConfig"]["Mounts"]
+    assert mount == {"Type": "bind", "Source": "/data/ca.pem", "Target": "/opt/tarry/ca-bundle.pem", "ReadOnly": True}
+    plain = config(instance, cloud=replace(cloud, ca_bundle=None))
+    assert plain["HostConfig"]["Mounts"] == []
+    assert not [word for word in plain["Env"] if word.startswith("AWS_CA_BUNDLE")]
+
+
+def test_what_it_prints_without_end_does_not_fill_the_daemons_disk() -> None:
+    log = host()["LogConfig"]
+    assert log["Type"] == "json-file"
+    assert set(log["Config"]) == {"max-size", "max-file"}
 
 
 def test_an_isolated_instance_has_a_network_of_its_own_and_no_port() -> None:
