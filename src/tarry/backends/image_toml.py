@@ -31,14 +31,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self
 
+from tarry.backends.image_references import ImageReference
 from tarry.core.errors import ImageNotFound, InvalidRequest
 
 PORT = re.compile(r"\{port(?:\.([^{}]*))?\}")
-_REFERENCE_CHARS_MAX = 255
-_REFERENCE = re.compile(
-    r"^(?:(?P<registry>[A-Za-z0-9][A-Za-z0-9-]*(?:[.:][A-Za-z0-9.:-]*)|localhost)/)?(?P<repository>[a-z0-9][a-z0-9._/-]*)"
-    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?P<digest>@sha256:[0-9a-f]{64})?$"
-)
 _LISTS = {"repositories": True, "tags": True, "command": True, "checks": False, "programs": False, "ports": False}
 _PORTS_MAX = 16
 _SERVED_AT_ONCE_MAX = 1000  # AWS: of MaxConcurrentInvocationsPerInstance, API reference
@@ -58,15 +54,10 @@ class Reference:
 
         # OURS: a digest beside a tag is ignored, since nothing is pulled; a digest alone names nothing that we could know.
         """
-        match = _REFERENCE.match(text) if len(text) <= _REFERENCE_CHARS_MAX else None
-        if match is None:
-            raise ImageNotFound(
-                f'"{text[:_REFERENCE_CHARS_MAX]}" is not an image reference. Expected [registry/]repository:tag, such as '
-                "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:0.90-1-cpu-py3."
-            )
-        if match["digest"] and not match["tag"]:
+        named = ImageReference.parse(text)
+        if named.digest and not named.tag:
             raise ImageNotFound(f'"{text}" names an image by digest alone. Images are chosen by repository and tag: add a tag.')
-        return cls(repository=match["repository"], tag=match["tag"] or "latest")
+        return cls(repository=named.repository, tag=named.tag or "latest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -194,6 +194,7 @@ async def test_a_failed_build_begins_with_the_images_advice(tmp_path: Path) -> N
         (GOOD + "served_at_once = 1001\n", "served_at_once must be"),
         (GOOD + "served_at_once = true\n", "served_at_once must be"),
         (GOOD + "[environment]\nA = 1\n", "environment must be"),
+        (GOOD + 'environment = "A=1"\n', "environment must be a table of strings"),
         (GOOD + 'ports = ["a b"]\n', "ports must be at most 16 different names"),
         (GOOD + 'ports = ["a", "a"]\n', "ports must be at most 16 different names"),
         (GOOD + '[environment]\nA = "{port.metrics}"\n', r"\{port\.metrics\} stands for none of its ports"),

@@ -5,7 +5,6 @@ import base64
 import binascii
 import contextlib
 import json
-import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -13,14 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tarry.backends.engines.docker_api import DockerApi, DockerRefused
+from tarry.backends.image_references import ImageReference
 from tarry.core.errors import ImageBroken, ImageNotFound
 
 PullPolicy = Literal["always", "if-missing", "never"]
 
-_REFERENCE = re.compile(
-    r"^(?=.{1,255}$)(?:(?P<registry>localhost|[A-Za-z0-9-]+(?:[.:][A-Za-z0-9.:-]*))/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
-    r"(?P<tag>:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?$"
-)
 _DOCKER_HUB = "https://index.docker.io/v1/"
 _LOGIN_WORDS = ("denied", "unauthorized", "authentication required", "no basic auth")
 _ABSENT_WORDS = ("not found", "manifest unknown", "does not exist", "no such image")
@@ -70,14 +66,9 @@ class DockerImages:
 
 def parse(reference: str) -> tuple[str, str]:
     """The reference with its tag (``latest`` if it has none), and its registry's name. Errors: ImageNotFound."""
-    match = _REFERENCE.match(reference)
-    if match is None:
-        raise ImageNotFound(
-            f'"{reference[:255]}" is not an image reference. Expected [registry/]repository[:tag], such as '
-            "registry.example.com/models/my-model:1."
-        )
-    whole = reference if match["tag"] or match["digest"] else f"{reference}:latest"
-    return whole, match["registry"] or _DOCKER_HUB
+    named = ImageReference.parse(reference)
+    whole = reference if named.tag or named.digest else f"{reference}:latest"
+    return whole, named.registry or _DOCKER_HUB
 
 
 class Logins:
