@@ -32,7 +32,7 @@ def test_a_directory_becomes_an_archive_that_answers(tmp_path: Path) -> None:
         0,
         f"model.tar.gz: 1 files, {(tmp_path / 'model.tar.gz').stat().st_size} bytes\n",
     )
-    code, said, _ = _serve(tmp_path, "--input", "in.json", "--environment", "COLOUR=blue")
+    code, said, _ = _serve(tmp_path, "--input", "in.json", "--env", "COLOUR=blue")
     assert code == 0
     assert "/ping\t200 after" in said
     assert "/invocations\t200 application/json after" in said
@@ -61,7 +61,7 @@ def test_an_answer_that_is_an_error_is_told_with_the_log(tmp_path: Path) -> None
     [
         (("package", "absent"), "absent is not a directory"),
         (("serve-local", "model.tar.gz", "--image", "nobody/knows:1"), "No image is known"),
-        (("serve-local", "model.tar.gz", "--image", IMAGE, "--environment", "x"), "expects NAME=VALUE"),
+        (("serve-local", "model.tar.gz", "--image", IMAGE, "--env", "x"), "--env expects NAME=VALUE"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:

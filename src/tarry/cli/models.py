@@ -42,7 +42,7 @@ def serve_local(  # noqa: PLR0913, PLR0917 - one parameter a flag
     input: Annotated[Path | None, typer.Option(help="File with a request.", exists=True, dir_okay=False)] = None,
     content_type: Annotated[str | None, typer.Option(help="Of the request. [default: what the file's name tells]")] = None,
     accept: Annotated[str | None, typer.Option(help="Content type that the answer should have.")] = None,
-    environment: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, as in the model's Environment; may repeat.")] = None,
+    env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, as in the model's Environment; may repeat.")] = None,
     environments: Annotated[
         Path | None, typer.Option(help="Where the images' environments are kept. [default: ~/.cache/tarry/environments]")
     ] = None,
@@ -63,7 +63,7 @@ def serve_local(  # noqa: PLR0913, PLR0917 - one parameter a flag
     wanted = local.Wanted(
         archive=archive,
         image=image,
-        environment=dict(_pair(text) for text in environment or ()),
+        environment=dict(_pair(text) for text in env or ()),
         environments_dir=environments or default_environments(),
         data_dir=data_dir,
         request=request,
@@ -92,5 +92,5 @@ def _tell(report: "Report") -> int:
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise InvalidRequest(f"--environment expects NAME=VALUE, got {text!r}.")
+        raise InvalidRequest(f"--env expects NAME=VALUE, got {text!r}.")
     return name, value
