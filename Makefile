@@ -47,8 +47,8 @@ bench: dev ## Rates as ratios from one run; raw figures in bench/results
 	@scripts/make-environment .bench/peers requirements/bench.txt
 	$(BIN)/python -m bench
 
-lock: ## Pin the requirements anew (needs uv)
-	scripts/lock
+lock: dev ## Pin the requirements anew
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/lock
 
 docs: dev ## Write the generated pages
 	$(BIN)/python -m scripts.generate_docs

@@ -13,6 +13,7 @@ from tests.support.command_line import tarry
 from tests.support.deploy import ROLE, WAITER, bucket, config, in_service, model, read, wish
 from tests.support.dockerd import STUB_IMAGE, Dockerd
 from tests.support.model_objects import archive_of
+from tests.support.server import Certificate
 from tests.support.server_process import ServerProcess, wait_for_state
 
 pytestmark = pytest.mark.xdist_group("docker")
@@ -144,6 +145,29 @@ def test_a_models_code_reaches_this_server_also_when_its_instance_is_taken_over(
         "sts", region_name="us-east-1", endpoint_url=server.url, aws_access_key_id=key, aws_secret_access_key=secret
     ).get_caller_identity()
     assert identity["Arn"].endswith(":assumed-role/test/SageMaker")
+
+
+def test_a_models_code_trusts_the_certificate_of_an_https_server(
+    dockerd: Dockerd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It listens on the machine's address on the network of the containers, as its certificate says."""
+    dockerd.docker("network", "create", "for-https")
+    address = dockerd.docker("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "for-https")
+    certificate = Certificate.make(tmp_path, address)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate.cert))  # for the clients of this test
+    flags = ("--host", address, "--tls-cert", str(certificate.cert), "--tls-key", str(certificate.key))
+    chosen = settings(dockerd, docker_network="for-https", docker_keep="false")
+    with ServerProcess(tmp_path / "data", *flags, settings=chosen) as server:
+        assert server.url.startswith(f"https://{address}:")
+        bucket(server, BUCKET)
+        deploy(server, "secure")
+        in_service(server, "secure")
+        code = (
+            "import os, ssl, urllib.request\n"
+            "trusted = ssl.create_default_context(cafile=os.environ['AWS_CA_BUNDLE'])\n"
+            "seen = urllib.request.urlopen(os.environ['AWS_ENDPOINT_URL'] + '/health', context=trusted).status"
+        )
+        assert read(server, ask(server, "secure", wish(run=code))) == b"200"
 
 
 def test_what_nobody_wants_any_more_is_removed_at_the_next_start(server: ServerProcess, dockerd: Dockerd) -> None:

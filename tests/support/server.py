@@ -29,18 +29,19 @@ Build = Callable[[AsyncExitStack, str], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A self-signed certificate for 127.0.0.1 and its key, as files."""
+    """A self-signed certificate for 127.0.0.1 (and other addresses) and its key, as files."""
 
     cert: Path
     key: Path
 
     @classmethod
-    def make(cls, directory: Path) -> "Certificate":
+    def make(cls, directory: Path, *others: str) -> "Certificate":
         """A new one, valid for an hour."""
         private = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
         now = datetime.now(UTC)
-        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")])
+        addresses = [x509.IPAddress(ip_address(one)) for one in ("127.0.0.1", *others)]
+        names = x509.SubjectAlternativeName([*addresses, x509.DNSName("localhost")])
         builder = (
             x509.CertificateBuilder()
             .subject_name(name)

@@ -119,6 +119,19 @@ def _sdist(directory: Path) -> str:
 
 
 @pytest.mark.usefixtures("builder")
+async def test_wheels_that_were_brought_along_are_found(
+    tmp_path: Path, requirements: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/images.md says for a machine that cannot reach PyTorch's index: the variables reach the builders."""
+    for name, value in (("FIND_LINKS", str(tmp_path)), ("NO_INDEX", "1")):
+        monkeypatch.setenv(f"PIP_{name}", value)
+        monkeypatch.setenv(f"UV_{name}", value)
+    requirements.write_text(f"tiny==1.0 {requirements.read_text().split()[-1]}\n")
+    recipe = Recipe(requirements=requirements, checks=["import tiny"])
+    assert (await Environments(tmp_path / "e").provide("thing", recipe)).python.exists()
+
+
+@pytest.mark.usefixtures("builder")
 async def test_a_lock_file_of_wheels_runs_no_code_of_source_archives(tmp_path: Path, requirements: Path) -> None:
     requirements.write_text(requirements.read_text() + _sdist(tmp_path))
     with pytest.raises(ImageBroken, match="built"):
