@@ -89,15 +89,21 @@ def build_wheel(directory, *_, **__):
 """
 
 
-@pytest.mark.usefixtures("builder")
-async def test_sources_are_built_with_what_the_wheels_brought(tmp_path: Path, requirements: Path) -> None:
-    archive = tmp_path / "built-1.0.tar.gz"
+def source_archive(directory: Path, backend: str) -> Path:
+    """A project ``built`` with a build backend of its own."""
+    archive = directory / "built-1.0.tar.gz"
     files = {
         "PKG-INFO": "Metadata-Version: 2.1\nName: built\nVersion: 1.0\n",
         "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
-        "backend.py": BACKEND,
+        "backend.py": backend,
     }
     archive.write_bytes(archive_of({f"built-1.0/{name}": text.encode() for name, text in files.items()}))
+    return archive
+
+
+@pytest.mark.usefixtures("builder")
+async def test_sources_are_built_with_what_the_wheels_brought(tmp_path: Path, requirements: Path) -> None:
+    archive = source_archive(tmp_path, BACKEND)
     sources = tmp_path / "sources.txt"
     sources.write_text(f"built @ {archive.as_uri()} --hash=sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}\n")
     environments = Environments(tmp_path / "e")
@@ -105,17 +111,6 @@ async def test_sources_are_built_with_what_the_wheels_brought(tmp_path: Path, re
     process = await asyncio.create_subprocess_exec(str(built.python), "-c", "import built, sys; sys.exit(built.ANSWER)")
     assert await process.wait() == 43
     assert built != await environments.provide("thing", Recipe(requirements=requirements))
-
-
-def _sdist(directory: Path) -> str:
-    """A line of a lock file for a source archive that builds without anything else."""
-    backend = BACKEND.replace("import tiny, zipfile", "import zipfile").replace("{tiny.ANSWER + 1}", "43")
-    archive = directory / "built-1.0.tar.gz"
-    project = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-    metadata = "Metadata-Version: 2.1\nName: built\nVersion: 1.0\n"
-    files = {"PKG-INFO": metadata, "pyproject.toml": project, "backend.py": backend}
-    archive.write_bytes(archive_of({f"built-1.0/{name}": text.encode() for name, text in files.items()}))
-    return f"--no-index\n--find-links {directory}\nbuilt==1.0 --hash=sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}\n"
 
 
 @pytest.mark.usefixtures("builder")
@@ -133,7 +128,9 @@ async def test_wheels_that_were_brought_along_are_found(
 
 @pytest.mark.usefixtures("builder")
 async def test_a_lock_file_of_wheels_runs_no_code_of_source_archives(tmp_path: Path, requirements: Path) -> None:
-    requirements.write_text(requirements.read_text() + _sdist(tmp_path))
+    needs_nothing = BACKEND.replace("import tiny, zipfile", "import zipfile").replace("{tiny.ANSWER + 1}", "43")
+    digest = hashlib.sha256(source_archive(tmp_path, needs_nothing).read_bytes()).hexdigest()
+    requirements.write_text(f"{requirements.read_text()}--no-index\n--find-links {tmp_path}\nbuilt==1.0 --hash=sha256:{digest}\n")
     with pytest.raises(ImageBroken, match="built"):
         await Environments(tmp_path / "e").provide("thing", Recipe(requirements=requirements))
 
