@@ -1,7 +1,6 @@
 """What stands in front of every program: it must leave no trace of itself, and never start anything for a server that is gone."""
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tarry.backends.engines import launching
 from tarry.backends.engines.launching import LAUNCHER, Program, launch
 
 
@@ -41,10 +41,10 @@ async def test_the_servers_umask_is_not_handed_on() -> None:
 
 
 def test_nothing_is_started_for_a_server_that_has_ended_already(tmp_path: Path) -> None:
-    wish: dict[str, object] = {"command": ["touch", str(tmp_path / "started")], "environment": {}, "user": None, "ignored": []}
+    wish = launching._wish(shell(f"touch {tmp_path / 'started'}"))
     number = os.memfd_create("wish")
     try:
-        os.write(number, json.dumps(wish).encode())
+        os.write(number, wish)
         os.lseek(number, 0, os.SEEK_SET)
         somebody_else = str(os.getppid())
         done = subprocess.run(
