@@ -129,3 +129,14 @@ def test_each_objective_has_its_content(objective: str, classes: int, prediction
 def test_other_objectives_have_none() -> None:
     with pytest.raises(selectable.NotSupported, match="Objective `rank:pairwise` unsupported for selectable inference"):
         selectable.select([1.0], ALL, "rank:pairwise", 0)
+
+
+@pytest.mark.parametrize(("objective", "between"), [("binary:logistic", 0.5), ("binary:logitraw", 0.0)])
+def test_a_score_between_the_classes_is_of_the_first(objective: str, between: float) -> None:
+    rows = selectable.select([between, between + 1e-6], ("predicted_label",), objective, 0)
+    assert [row["predicted_label"] for row in rows] == [0, 1]
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/json", "application/jsonlines", "application/x-recordio-protobuf"])
+def test_batch_transform_gets_lines_whatever_it_accepts(accept: str) -> None:
+    assert answers.plain(SCORES, accept, batch=True) == "0.25\n0.5\n"

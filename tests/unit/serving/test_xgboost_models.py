@@ -153,3 +153,40 @@ def test_a_loader_loads_once_and_fails_each_time() -> None:
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             failing()
+
+
+def test_a_pickle_is_known_as_one(tmp_path: Path) -> None:
+    """Its rows may have a column more or less."""
+    booster = trained("reg:squarederror")
+    for name, content in (("a", pickle.dumps(booster)), ("b", saved(booster))):
+        (tmp_path / name).mkdir()
+        assert loaded(tmp_path / name, {"xgboost-model": content}).pickled == (name == "a")
+
+
+def test_a_pickle_of_python_2_is_read(tmp_path: Path) -> None:
+    """Protocol 2, with texts that are bytes (here one that is no ASCII) and a bytearray as Python 2 writes it."""
+    handle = bytes((MODELS / "0.90.binary").read_bytes()).decode("latin-1").encode()
+    state = (
+        b"(U\x06handlec__builtin__\nbytearray\n(X" + len(handle).to_bytes(4, "little") + handle + b"U\x07latin-1tR"
+        b"U\x04noteU\x02\xe9\xffu"
+    )  # fmt: skip
+    model = b"\x80\x02cxgboost.core\nBooster\n)\x81}" + state + b"b."
+    found = loaded(tmp_path, {"xgboost-model": model})
+    expected, _ = what(MODELS / "0.90.binary")
+    numpy.testing.assert_allclose(found.predict(xgboost.DMatrix(ROWS)), expected["plain"], atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["file", "stopped early"])
+def test_a_model_has_one_thread_for_each_request(tmp_path: Path, kind: str) -> None:
+    name = "1.7.6-stopped.pickle" if kind == "stopped early" else "1.7.6.ubj"
+    [member] = loaded(tmp_path, {"xgboost-model": (MODELS / name).read_bytes()})._members
+    assert json.loads(member.booster.save_config())["learner"]["generic_param"]["nthread"] == "1"
+
+
+def test_models_with_hinge_loss_vote(tmp_path: Path) -> None:
+    boosters = [trained("binary:hinge", seed, rounds=1, max_depth=1) for seed in (1, 2, 3)]
+    found = loaded(tmp_path, {f"model-{number}": saved(booster) for number, booster in enumerate(boosters)})
+    rows = xgboost.DMatrix(numpy.random.default_rng(5).normal(size=(50, 3)))
+    votes = numpy.array([booster.predict(rows) for booster in boosters])
+    assert (votes != votes[0]).any(), "they are of different opinions"
+    numpy.testing.assert_array_equal(found.predict(rows), (votes.sum(axis=0) >= 2).astype(float))

@@ -85,3 +85,21 @@ def test_what_is_no_number_is_refused(name: str, value: str) -> None:
 def test_several_models_behind_one_server_are_refused() -> None:
     with pytest.raises(variables.Wrong, match="SAGEMAKER_MULTI_MODEL is set"):
         read(SAGEMAKER_MULTI_MODEL="true")
+
+
+@pytest.mark.parametrize(("value", "together"), [("true", True), ("false", False), ("True", False), ("1", False), ("", False)])
+def test_models_answer_together_where_the_variable_is_true(value: str, together: bool) -> None:
+    """AWS: compared with "true", and nothing else (serve_utils.py: is_ensemble_enabled)."""
+    assert read(SAGEMAKER_INFERENCE_ENSEMBLE=value).ensemble is together
+
+
+@pytest.mark.parametrize(("processors", "workers"), [(1, 1), (3, 3), (4, 4), (64, 4)])
+def test_there_is_a_worker_for_each_of_four_processors(monkeypatch: pytest.MonkeyPatch, processors: int, workers: int) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(processors)))
+    assert read().workers == workers
+
+
+def test_only_old_libraries_ignored_columns_that_a_model_has_not() -> None:
+    assert [tag for tag in ("1", "0.90-1", "0.90-2", "1.0-1", "1.7-1", "3.2-0") if tags.tag_of(tag).ignores_more_columns] == [
+        "1", "0.90-1", "0.90-2",
+    ]  # fmt: skip

@@ -40,8 +40,8 @@ def create_app(tag, variables):
         except Exception as error:
             return web.failed(f"Unable to load model: {error}", 500)
         try:
-            _check_columns(payload, chosen.columns)
-            predictions = chosen.predict(payload.rows).tolist()
+            rows = _fitting_rows(payload, chosen, tag)
+            predictions = chosen.predict(rows).tolist()
         except Exception as error:
             return web.failed(f"Unable to evaluate payload provided: {loaded.first_line(error)}", 400)
         return _answer(predictions, chosen, tag, variables)
@@ -54,19 +54,26 @@ def _payload(body, tag):
     return payloads.read(body, content_type, shifts_libsvm=tag.shifts_libsvm)
 
 
-def _check_columns(payload, known):
-    """Raise ValueError unless the columns fit the model.
+def _fitting_rows(payload, chosen, tag):
+    """The rows of a payload whose columns fit the model. Raises ValueError for others.
 
-    # OURS: the container compares them for pickled models only, and else takes what is not there for missing (0.90 also ignores
-    # what is too much): a row cut short would be answered as if nothing were wrong.
+    # AWS: a pickled model takes csv and recordio with one column fewer than it has, and libsvm with one more: training on libsvm
+    # that counts from 1 makes a column that csv has not, and the other way round (aws/sagemaker-xgboost-container,
+    # algorithm_mode/serve_utils.py: predict).
+    # OURS: the container compares columns for pickled models only, and else takes what is not there for missing (0.90 also
+    # ignores what is too much): a row cut short would be answered as if nothing were wrong. Sparse records may have any number
+    # fewer.
     """
-    kind, columns = payload.content_type, payload.columns
-    if payload.sparse and columns > known:
+    kind, columns, known = payload.content_type, payload.columns, chosen.columns
+    spare = 1 if chosen.pickled else 0
+    most = known + spare if kind == payloads.LIBSVM else known
+    if payload.sparse and columns > most:
         raise ValueError(f"Feature size of {kind} inference data {columns} is larger than feature size of trained model {known}.")
-    if not payload.sparse and columns != known:
+    if not payload.sparse and not known - spare <= columns <= known:
         raise ValueError(
             f"Feature size of {kind} inference data {columns} is not consistent with feature size of trained model {known}."
         )
+    return payload.first_columns(known) if columns > known and tag.ignores_more_columns else payload.rows
 
 
 def _answer(predictions, chosen, tag, variables):

@@ -31,12 +31,13 @@ def accepted(header, default):
 def plain(scores, accept, *, batch=False):
     """Scores (numbers, or lists of them) as each type has them: one line or one record for each.
 
+    # AWS: ``batch`` (SAGEMAKER_BATCH) is one line for each, whatever the type is called (algorithm_mode/serve.py).
     # OURS: the container answers 500 for JSON Lines and recordio unless SAGEMAKER_INFERENCE_OUTPUT is set; here they are what the
     # other built-in algorithms answer.
     """
+    if batch:
+        return "".join(f"{score}\n" for score in scores)
     if accept == CSV:
-        if batch:
-            return "".join(f"{score}\n" for score in scores)
         return "".join(f"{','.join(map(str, score)) if isinstance(score, list) else score}\n" for score in scores)
     return _structured([{"score": score} for score in scores], accept)
 

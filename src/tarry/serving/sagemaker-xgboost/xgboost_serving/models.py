@@ -24,6 +24,7 @@ class Member:
 
     booster: xgboost.Booster
     best_iterations: int = 0
+    pickled: bool = False
 
     def predict(self, rows):
         """Its predictions; the trees after the best iteration are left out."""
@@ -39,6 +40,7 @@ class Models:
         self.objective = learner["objective"]["name"]
         self.classes = int(learner["learner_model_param"].get("num_class") or 0)
         self.columns = self._members[0].booster.num_features()
+        self.pickled = self._members[0].pickled
         # The library promises predictions side by side for trees only.
         self._lock = threading.Lock() if learner["gradient_booster"]["name"] == NOT_THREAD_SAFE else None
 
@@ -107,7 +109,7 @@ def _load_file(file, tag):
         except pickles.NoModel as error:
             reasons.append(f"it looks like a pickle, which cannot be read: {first_line(error)}")
         else:
-            return _prepared(booster, best)
+            return _prepared(booster, best, pickled=True)
     booster = xgboost.Booster()
     try:
         booster.load_model(bytearray(file.read_bytes()))
@@ -118,12 +120,10 @@ def _load_file(file, tag):
     return _prepared(booster, best)
 
 
-def _prepared(booster, best_trees):
+def _prepared(booster, best_trees, *, pickled=False):
     booster.set_param({"nthread": 1})  # requests run side by side, one thread each, as in the original
-    if not best_trees:
-        return Member(booster)
-    trees_each = _find(json.loads(booster.save_config()), "num_parallel_tree")
-    return Member(booster, best_iterations=best_trees // max(int(trees_each or 1), 1))
+    trees_each = _find(json.loads(booster.save_config()), "num_parallel_tree") if best_trees else None
+    return Member(booster, best_iterations=best_trees // max(int(trees_each or 1), 1), pickled=pickled)
 
 
 def _find(config, name):

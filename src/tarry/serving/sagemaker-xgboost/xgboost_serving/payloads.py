@@ -44,6 +44,10 @@ class Payload:
     columns: int
     rows: xgboost.DMatrix
 
+    def first_columns(self, count):
+        """The rows without the columns after these."""
+        return xgboost.DMatrix(self.rows.get_data()[:, :count], nthread=1)
+
 
 # AWS: which types there are, that none means libsvm, and the texts (aws/sagemaker-xgboost-container, data_utils.py).
 

@@ -21,13 +21,16 @@ class Tag:
     """A body may have 6 MiB unless MAX_CONTENT_LENGTH says otherwise."""
     files_know_best: bool = False
     """The library of the tag read from a model file where training had stopped early, and left out the trees after it."""
+    ignores_more_columns: bool = False
+    """The library of the tag left columns out that the model has not; since 1.0 it refuses them."""
     shifts_libsvm: bool = False
     """A libsvm body without index 0 is taken to count columns from 1."""
 
 
-# OURS: 0.90 has the same limit of 6 MiB, and can be raised to 20 MiB at most; here it has one when the variable is set.
-_OLD = Tag("", accepts=False, selects=False, ensembles=False, bounded=False)
-_SELECTING = replace(_OLD, selects=True, bounded=True)
+# OURS: 0.90 has the same limit of 6 MiB; here it has one when the variable is set. Up to 1.2-1 MAX_CONTENT_LENGTH raises it to
+# 20 MiB at most, and here to what it says.
+_OLD = Tag("", accepts=False, selects=False, ensembles=False, bounded=False, ignores_more_columns=True)
+_SELECTING = replace(_OLD, selects=True, bounded=True, ignores_more_columns=False)
 _MODERN = Tag("")
 
 _TAGS = {
