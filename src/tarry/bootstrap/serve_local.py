@@ -19,6 +19,7 @@ from tarry.core.catalog import ModelDataSource
 from tarry.core.errors import InstanceStartError
 from tarry.core.names import S3Location
 from tarry.ports import ContainerSpec, InstanceSpec, ListedObject, ModelRequest, OpenObject, Staged
+from tarry.settings import EngineSettings, load
 
 LOG_LINES = 200
 _ID = "local"
@@ -38,8 +39,9 @@ class Wanted:
     environment: Mapping[str, str]
     environments_dir: Path
     data_dir: Path | None = None
-    """Whose images there are besides the built-in ones."""
+    """Whose images there are besides the built-in ones, and whose settings say where instances run."""
     startup_timeout_s: int = 480
+    """How long /ping may take after the model server was started."""
     request: "Request | None" = None
 
 
@@ -64,7 +66,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """How it went: seconds until it listened, and until /ping was 200 (None: it never was); what it has printed."""
+    """How it went: seconds until it listened, and until /ping was 200 (None: it never was); what it has printed.
+
+    Seconds count from the start of the model server: its environment has been built and the model unpacked by then.
+    """
 
     listened_s: float
     healthy_s: float | None
@@ -75,16 +80,20 @@ class Report:
 async def serve_local(wanted: Wanted, say: Say) -> Report:
     """Start it, ping it until it is healthy, ask, stop it. ``say`` hears of the environment's build.
 
-    Errors: ImageNotFound, ImageBroken, ModelDataError, InstanceStartError, and those of ports.ModelServer.invoke.
+    Errors: InvalidRequest (settings of ``data_dir``), ImageNotFound, ImageBroken, ModelDataError, InstanceStartError, and those
+    of ports.ModelServer.invoke.
     """
+    settings = EngineSettings() if wanted.data_dir is None else load(wanted.data_dir, {}).engine
+    secrets = () if wanted.data_dir is None else (wanted.data_dir,)
     with tempfile.TemporaryDirectory(prefix="tarry-") as directory:
         engine = ProcessEngine(
             Path(directory),
             images=catalogue_of(wanted.data_dir, wanted.environments_dir, say),
             model_data=ModelData(_OneFile(wanted.archive), Path(directory) / "models"),
-            ports=PortRange(20000, 29999),
-            sandbox=await choose_sandbox("auto", None, Path(directory)),
+            ports=PortRange(*settings.ports),
+            sandbox=await choose_sandbox(settings.sandbox, settings.user, Path(directory), secrets),
             region="us-east-1",
+            processes_max=settings.processes_max,
         )
         models = HttpModelServer()
         await engine.open()
@@ -95,9 +104,10 @@ async def serve_local(wanted: Wanted, say: Say) -> Report:
 
 
 async def _try(wanted: Wanted, engine: ProcessEngine, models: HttpModelServer) -> Report:
-    began = time.monotonic()
     (address,) = await engine.start(_spec(wanted))
-    listened_s = time.monotonic() - began
+    (status,) = await engine.observe()
+    listened_s = status.running_s
+    began = time.monotonic() - listened_s
     healthy = await _healthy(address, engine, models, began + wanted.startup_timeout_s)
     healthy_s = time.monotonic() - began if healthy else None
     answer = await _ask(address, models, wanted.request) if healthy and wanted.request else None

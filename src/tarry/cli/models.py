@@ -46,7 +46,7 @@ def serve_local(  # noqa: PLR0913, PLR0917 - one parameter a flag
     environments: Annotated[
         Path | None, typer.Option(help="Where the images' environments are kept. [default: ~/.cache/tarry/environments]")
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Directory whose tarry.toml names more images.")] = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Directory whose images and engine settings count.")] = None,
 ) -> None:
     """Start one instance of an image with a model archive, ping it, send a request, tell how it went, stop it.
 
