@@ -35,22 +35,21 @@ async def instance(tmp_path: Path) -> AsyncIterator[Instance]:
 
 @pytest.fixture
 async def files(tmp_path: Path) -> dict[str, bytes]:
-    """A model of 1 + 2a + 3b, and a script without anything but model_fn."""
-    prepared = await ImageCatalogue([], ENVIRONMENTS).prepare(IMAGE)
-    fitting = await asyncio.create_subprocess_exec(prepared.command[0], "-c", FIT, tmp_path / "fitted")
+    return await fitted(tmp_path, IMAGE)
+
+
+async def fitted(directory: Path, image: str) -> dict[str, bytes]:
+    """A model of 1 + 2a + 3b by the image's own library, and a script without anything but model_fn."""
+    prepared = await ImageCatalogue([], ENVIRONMENTS).prepare(image)
+    fitting = await asyncio.create_subprocess_exec(prepared.command[0], "-c", FIT, directory / "fitted")
     assert await fitting.wait() == 0
-    return {"model.joblib": (tmp_path / "fitted").read_bytes(), "code/inference.py": SCRIPT}
+    return {"model.joblib": (directory / "fitted").read_bytes(), "code/inference.py": SCRIPT}
 
 
 def npy(array: object) -> bytes:
     stream = io.BytesIO()
     numpy.save(stream, numpy.asarray(array))
     return stream.getvalue()
-
-
-@pytest.mark.parametrize("tag", ["0.20.0-cpu-py3", "0.23-1-cpu-py3", "1.0-1-cpu-py3", "1.2-1-cpu-py3"])
-async def test_every_tag_of_the_sdk_is_known(tmp_path: Path, tag: str) -> None:
-    await ImageCatalogue([], tmp_path).check(f"sagemaker-scikit-learn:{tag}")
 
 
 async def test_the_default_functions(instance: Instance, files: dict[str, bytes]) -> None:
@@ -68,6 +67,31 @@ async def test_the_default_functions(instance: Instance, files: dict[str, bytes]
     assert (kind, [round(float(line)) for line in said.decode().splitlines()]) == ("text/csv", [6, 5])
     _, kind, said = await instance.ask(b"1,1\n2,0\n", "text/csv", "application/x-npy")
     assert (kind, numpy.load(io.BytesIO(said)).round().tolist()) == ("application/x-npy", [6, 5])
+
+
+async def test_texts_become_single_floats_and_types_have_parameters(instance: Instance, files: dict[str, bytes]) -> None:
+    """AWS: float32 (aws/sagemaker-scikit-learn-container, handler.py). The model answers with what it was given."""
+    script = b"""
+def model_fn(model_dir): return None
+def predict_fn(data, model): return [str(data.dtype), data.tolist()]
+"""
+    await instance.start(IMAGE, {"code/inference.py": script}, SAGEMAKER_MODEL_SERVER_WORKERS="1")
+    assert json.loads((await instance.ask(b"1,0.1", "text/csv; charset=utf-8"))[2]) == [
+        "float32", [[1, float(numpy.float32(0.1))]],
+    ]  # fmt: skip
+    assert json.loads((await instance.ask(b"[0.1]", "application/json"))[2]) == ["float32", [float(numpy.float32(0.1))]]
+    assert json.loads((await instance.ask(npy([0.1]), "application/x-npy"))[2]) == ["float64", [0.1]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("tag", "version"), [("1.4-2-py312-cpu-py3", "1.4.2"), ("1.9-0-cpu-py3", "1.9.0")])
+async def test_newer_tags_have_the_library_of_their_name(instance: Instance, tmp_path: Path, tag: str, version: str) -> None:
+    image = IMAGE.replace("1.2-1-cpu-py3", tag)
+    files = await fitted(tmp_path, image)
+    files["code/inference.py"] += b"    \nimport sklearn\nprint('library', sklearn.__version__, flush=True)\n"
+    await instance.start(image, files, SAGEMAKER_MODEL_SERVER_WORKERS="1")
+    assert json.loads((await instance.ask(b"1,1", "text/csv"))[2]) == pytest.approx([6], abs=1e-5)
+    assert f"library {version}" in await instance.log()
 
 
 async def test_errors_and_unknown_types(instance: Instance, files: dict[str, bytes]) -> None:

@@ -39,16 +39,27 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
         Reference.parse(text)
 
 
-SDK_XGBOOST = (
-    *("0.90-1-cpu-py3", "0.90-2-cpu-py3", "1.0-1-cpu-py3", "1.2-1", "1.2-2", "1.3-1", "1.5-1", "1.7-1", "3.0-5", "3.2-0"),
-    *("1.3-1-arm64", "1.5-1-arm64"),
+SDK = [
+    line
+    for line in (Path(__file__).parents[2] / "support" / "sdk_images.txt").read_text().split("\n")
+    if line[:1] not in ("", "#")
+]
+UNKNOWN = ("pytorch-inference-eia:", "sagemaker-pytorch:", "huggingface-pytorch-inference:2.6.0-transformers5.")
+"""What is not served: docs/images.md, "What is not there"."""
+
+
+@pytest.mark.parametrize(
+    "reference", [*SDK, "xgboost:latest", "sagemaker-xgboost:3.0-5-cpu-py3", "sagemaker-xgboost:3.2-0-cpu-py3"]
 )
-"""What ``image_uris.retrieve`` of the SDK's versions 2 and 3 makes of its table ``image_uri_config/xgboost.json``."""
-
-
-@pytest.mark.parametrize("reference", [*(f"sagemaker-xgboost:{tag}" for tag in SDK_XGBOOST), "xgboost:1", "xgboost:latest"])
-async def test_every_xgboost_image_of_the_sdk_is_known(tmp_path: Path, reference: str) -> None:
-    await ImageCatalogue([], tmp_path).check(f"683313688378.dkr.ecr.us-east-1.amazonaws.com/{reference}")
+async def test_every_image_of_the_sdk_is_known_or_said_to_be_none(tmp_path: Path, reference: str) -> None:
+    uri = f"683313688378.dkr.ecr.us-east-1.amazonaws.com/{reference}"
+    if not reference.startswith(UNKNOWN):
+        await ImageCatalogue([], tmp_path).check(uri)
+        return
+    with pytest.raises(ImageNotFound, match="No image is known"):
+        await ImageCatalogue([], tmp_path).check(uri)
+    page = (Path(__file__).parents[3] / "docs" / "images.md").read_text()
+    assert f"`{reference.partition(':')[0]}" in page[page.index("### What is not there") :]
 
 
 @pytest.mark.parametrize("reference", ["sagemaker-xgboost", "sagemaker-xgboost:1", "sagemaker-xgboost:0.90-10", "xgboost:1.7-1"])
