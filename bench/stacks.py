@@ -14,9 +14,7 @@ from tests.support import deploy, stacks
 from tests.support.server_process import ServerProcess
 from tests.support.stacks import HUGGING_FACE, PYTORCH_MMS, SCIKIT_LEARN, TORCHSERVE, XGBOOST, Stack
 
-TARRY_PYTHON = Stack(
-    name="tarry-python", image="tarry/python:{}.{}".format(*platform.python_version_tuple()), seed={}, impatient={}
-)
+TARRY_PYTHON = Stack(name="tarry-python", image="tarry/python:{}.{}".format(*platform.python_version_tuple()))
 STACKS = {stack.name: stack for stack in (TARRY_PYTHON, XGBOOST, SCIKIT_LEARN, TORCHSERVE, PYTORCH_MMS, HUGGING_FACE)}
 _LOOK_S = 0.02
 

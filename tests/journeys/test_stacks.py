@@ -69,11 +69,23 @@ def test_with_the_variables_of_the_guide_they_pass(server: ServerProcess, stack:
     assert {key: environment[key] for key in stack.seed} == stack.seed, "the guide's check: inference.py prints its variables"
 
 
-def test_a_response_timeout_ends_a_request_that_takes_longer(server: ServerProcess, stack: Stack, script: Path) -> None:
-    name = f"{stack.name}-impatient"
-    stacks.serve(server, stack, name, script, stack.impatient)
-    assert stacks.wish(server, name, sleep=0)["State"] == "Completed"
-    assert stacks.wish(server, name, sleep=2 * stack.patience_s)["State"] == "Failed"
+@pytest.mark.parametrize("kind", ["REQUEST", "RESPONSE"])
+def test_each_size_has_a_variable_of_its_own(server: ServerProcess, stack: Stack, script: Path, kind: str) -> None:
+    """One alone lets through what is its own, and nothing else."""
+    name = f"{stack.name}-{kind.lower()}"
+    alone = {key: value for key, value in stack.seed.items() if key.endswith(f"MAX_{kind}_SIZE")}
+    stacks.serve(server, stack, name, script, alone)
+    states = stacks.ask(server, name, bytes(LARGE))["State"], stacks.wish(server, name, answer=LARGE)["State"]
+    assert states == (("Completed", "Failed") if kind == "REQUEST" else ("Failed", "Completed"))
+
+
+def test_the_response_timeout_alone_decides_whether_a_request_passes(server: ServerProcess, stack: Stack, script: Path) -> None:
+    """The same request, longer than one time and shorter than another."""
+    for timeout_s, state in ((stack.patience_s, "Failed"), (3 * stack.patience_s, "Completed")):
+        name = f"{stack.name}-{timeout_s}-s"
+        stacks.serve(server, stack, name, script, {stack.timeout: str(timeout_s)})
+        assert stacks.wish(server, name, sleep=0)["State"] == "Completed"
+        assert stacks.wish(server, name, sleep=2 * stack.patience_s)["State"] == state
 
 
 def test_the_response_timeout_of_the_guide_is_in_seconds_or_minutes(server: ServerProcess, stack: Stack, script: Path) -> None:

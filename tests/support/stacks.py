@@ -5,7 +5,7 @@ import json
 import subprocess
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,15 @@ print(transformers.pipeline("text-classification", model=sys.argv[1])("good day"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """``seed`` is the Environment block of the guide; ``impatient`` gives ``patience_s`` seconds to a request, and to loading."""
+    """``seed`` is the Environment block of the guide; the variable ``timeout`` gives seconds to a request, and to loading.
+
+    ``patience_s`` is long enough for loading.
+    """
 
     name: str
     image: str
-    seed: Mapping[str, str]
-    impatient: Mapping[str, str]
+    seed: Mapping[str, str] = field(default_factory=dict)
+    timeout: str = ""
     patience_s: int = 10
 
     def prepare(self) -> str:
@@ -94,24 +97,24 @@ TORCHSERVE = Stack(
     name="torchserve",
     image=f"{_REGISTRY}/pytorch-inference:1.8.1-cpu-py3",
     seed={"TS_MAX_REQUEST_SIZE": "100000000", "TS_MAX_RESPONSE_SIZE": "100000000", "TS_DEFAULT_RESPONSE_TIMEOUT": "1000"},
-    impatient={"TS_DEFAULT_RESPONSE_TIMEOUT": "10"},
+    timeout="TS_DEFAULT_RESPONSE_TIMEOUT",
 )
 PYTORCH_MMS = Stack(
     name="pytorch-mms",
     image=f"{_REGISTRY}/pytorch-inference:1.4.0-cpu-py3",
     seed={"MMS_MAX_REQUEST_SIZE": "1000000000", "MMS_MAX_RESPONSE_SIZE": "1000000000", "MMS_DEFAULT_RESPONSE_TIMEOUT": "900"},
-    impatient={"MMS_DEFAULT_RESPONSE_TIMEOUT_SECONDS": "10"},
+    timeout="MMS_DEFAULT_RESPONSE_TIMEOUT_SECONDS",
 )
 HUGGING_FACE = Stack(
     name="hugging-face",
     image=f"{_REGISTRY}/huggingface-pytorch-inference:1.13.1-transformers4.26.0-cpu-py39-ubuntu20.04",
     seed={"MMS_MAX_REQUEST_SIZE": "2000000000", "MMS_MAX_RESPONSE_SIZE": "2000000000", "MMS_DEFAULT_RESPONSE_TIMEOUT": "900"},
-    impatient={"MMS_DEFAULT_RESPONSE_TIMEOUT_SECONDS": "40"},
+    timeout="MMS_DEFAULT_RESPONSE_TIMEOUT_SECONDS",
     patience_s=40,
 )
 ALL = (TORCHSERVE, PYTORCH_MMS, HUGGING_FACE)
-XGBOOST = Stack(name="xgboost", image=f"{_ALGORITHMS}/sagemaker-xgboost:0.90-1-cpu-py3", seed={}, impatient={})
-SCIKIT_LEARN = Stack(name="scikit-learn", image=f"{_ALGORITHMS}/sagemaker-scikit-learn:1.2-1-cpu-py3", seed={}, impatient={})
+XGBOOST = Stack(name="xgboost", image=f"{_ALGORITHMS}/sagemaker-xgboost:0.90-1-cpu-py3")
+SCIKIT_LEARN = Stack(name="scikit-learn", image=f"{_ALGORITHMS}/sagemaker-scikit-learn:1.2-1-cpu-py3")
 
 
 def write(directory: Path, files: Mapping[str, str]) -> Path:
