@@ -317,6 +317,20 @@ async def test_a_body_in_chunks_is_bounded_too(instance: Instance, chunks: int, 
     assert line.split()[1] == status
 
 
+async def test_a_client_that_sends_more_than_it_may_sees_the_answer(instance: Instance) -> None:
+    """The whole body is taken off the line: a client that still sends would find a broken connection in its place."""
+    await instance.start({"xgboost-model": saved(trained())}, tag="1.7-1", MAX_CONTENT_LENGTH="1000")
+    address = urlsplit(instance.address)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 50000000\r\n\r\n"
+    writer.write(head + bytes(50_000_000))
+    async with asyncio.timeout(60):
+        await writer.drain()
+        line = await reader.readline()
+    writer.close()
+    assert line.split()[1] == b"413"
+
+
 async def test_it_stops_on_sigterm(instance: Instance) -> None:
     await instance.start({"xgboost-model": saved(trained())})
     async with asyncio.timeout(15):

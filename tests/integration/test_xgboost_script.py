@@ -1,7 +1,9 @@
 """The XGBoost image with a user's script: which functions it may have, where it comes from, what goes wrong."""
 
+import asyncio
 import io
 import json
+import socket
 import zipfile
 
 import numpy
@@ -250,3 +252,27 @@ async def test_requirements_that_cannot_be_installed_end_the_start(instance: Ins
     log = await instance.log()
     assert "No matching distribution found for no-such-package" in log
     assert "pip could not install what" in log
+
+
+async def test_what_runs_at_a_stop_is_answered(instance: Instance) -> None:
+    """A request that has begun when the server is told to end gets its time."""
+    gate = socket.create_server(("127.0.0.1", 0))
+    waiting = f"""
+import socket
+def model_fn(model_dir): return None
+def transform_fn(model, data, content_type, accept):
+    with socket.create_connection(("127.0.0.1", {gate.getsockname()[1]})) as gate:
+        gate.recv(1)
+    return "done", "text/plain"
+"""
+    await start(instance, waiting)
+    asked = asyncio.create_task(instance.invoke("1"))
+    async with asyncio.timeout(60):
+        connection, _ = await asyncio.to_thread(gate.accept)
+        stopping = asyncio.create_task(instance.engine.stop("i-1", grace_s=60))
+        while "Handling signal: term" not in await instance.log():  # noqa: ASYNC110 - the log is a file
+            await asyncio.sleep(0.01)
+        connection.close()
+        assert await asked == (200, "text/plain; charset=utf-8", "done")
+        await stopping
+    gate.close()

@@ -3,6 +3,9 @@
 The functions are those of the SageMaker inference toolkit: ``model_fn(model_dir)``, then either ``transform_fn(model, data,
 content_type, accept)`` or ``input_fn(data, content_type)``, ``predict_fn(data, model)``, ``output_fn(prediction, accept)``. What
 the code leaves out is the image's default. A function with one more parameter gets a context as its last argument.
+
+# AWS: the functions and the context (aws/sagemaker-inference-toolkit, transformer.py); JSON where Content-Type or Accept is left
+# out, SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT, and csv and JSON as str (aws/sagemaker-containers, _worker.py).
 """
 
 import importlib

@@ -1,4 +1,8 @@
-"""The code that comes with a model: where it lies, and what it wants to have installed."""
+"""The code that comes with a model: where it lies, and what it wants to have installed.
+
+# AWS: SAGEMAKER_PROGRAM, SAGEMAKER_SUBMIT_DIRECTORY and what it may say (aws/sagemaker-containers, _env.py and _files.py); code/
+# in the model directory, and inference.py (aws/sagemaker-inference-toolkit, environment.py).
+"""
 
 import os
 import subprocess

@@ -19,6 +19,7 @@ def model_fn(model_dir):
 def input_fn(data, content_type):
     """A numpy array; of texts (JSON, CSV) one of float32.
 
+    # AWS: float32 of texts alone (aws/sagemaker-scikit-learn-container, handler_service.py).
     # OURS: one row of CSV is an array of one row, as a model expects. The original makes it one-dimensional, which models refuse.
     """
     kind = script_worker.bare(content_type)

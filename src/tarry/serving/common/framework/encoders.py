@@ -5,7 +5,6 @@ import io
 import json
 
 import numpy
-
 from sagemaker_containers.beta.framework import content_types, errors
 
 
@@ -17,7 +16,7 @@ def array_to_npy(array_like):
 
 
 def npy_to_numpy(npy_array):
-    """OURS: without pickled objects, which the original would run."""
+    """OURS: without pickled objects, which the original would run: who may ask a model may not run code beside it."""
     return numpy.load(io.BytesIO(npy_array), allow_pickle=False)
 
 
