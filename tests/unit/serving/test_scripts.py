@@ -15,7 +15,7 @@ import pytest
 from tests.support.serving_common import SERVING, overlay, script_server, script_worker, user_code
 
 
-def answered(module: Any, body: bytes = b"{}", **headers: str) -> tuple[int, str, bytes]:
+def answered(module: Any, headers: dict[str, str], body: bytes = b"{}") -> tuple[int, str, bytes]:
     """What a worker says of one request."""
     defaults = SimpleNamespace(model_fn=lambda _: None, input_fn=None, predict_fn=None, output_fn=None)
     functions = script_worker.Functions(module, defaults)
@@ -35,7 +35,7 @@ class Response:
 
 def test_a_response_object_says_status_type_and_body() -> None:
     module = SimpleNamespace(transform_fn=lambda model, data, content_type, accept: Response())
-    assert answered(module) == (418, "text/x-tea", b"short and stout")
+    assert answered(module, {}) == (418, "text/x-tea", b"short and stout")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_a_function_is_given(headers: dict[str, str], told: list[str]) -> N
         return " ".join([type(data).__name__, content_type, accept]), "text/plain"
 
     module = SimpleNamespace(transform_fn=transform_fn)
-    assert answered(module, **headers) == (200, "text/plain", " ".join(told).encode())
+    assert answered(module, headers) == (200, "text/plain", " ".join(told).encode())
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[http.client.HTTPConnecti
     running = script_server.Server(("127.0.0.1", 0), script_server.Handler)
     thread = threading.Thread(target=running.serve_forever, args=(0.01,))
     thread.start()
-    connection = http.client.HTTPConnection(*running.server_address, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", running.server_address[1], timeout=10)
     yield connection
     connection.close()
     running.shutdown()
