@@ -43,6 +43,21 @@ async def test_a_serve_program_is_all_that_it_takes(added: AddedImages, source: 
     assert Path(prepared.command[0]).read_text() == SERVE
 
 
+@pytest.mark.parametrize("change", ["name", "mode", "content"])
+async def test_every_change_makes_another_directory(added: AddedImages, source: Path, change: str) -> None:
+    """So that what runs keeps its own; the same again stays where it is."""
+    (source / "data").write_text("a")
+    before = added.add(Addition(reference="mine", source=source)).directory
+    assert added.add(Addition(reference="mine", source=source)).directory == before
+    if change == "name":
+        (source / "data").rename(source / "datb")
+    elif change == "mode":
+        (source / "data").chmod(0o700)
+    else:
+        (source / "data").write_text("b")
+    assert added.add(Addition(reference="mine", source=source)).directory != before
+
+
 async def test_what_is_added_again_replaces_it_and_what_runs_keeps_its_files(
     added: AddedImages, source: Path, tmp_path: Path
 ) -> None:

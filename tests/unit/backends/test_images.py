@@ -166,6 +166,14 @@ async def test_how_far_images_are_from_being_started(tmp_path: Path) -> None:
     assert (built.folder / "bin/python").exists()
 
 
+async def test_a_refusal_begins_with_what_the_repository_has(tmp_path: Path) -> None:
+    """Of the sentence a FailureReason has the beginning; the rest comes in the catalogue's order."""
+    mine = image(tmp_path / "mine", GOOD.replace('"thing"', '"mine"'))
+    with pytest.raises(ImageNotFound) as caught:
+        await ImageCatalogue([mine, image(tmp_path / "thing", GOOD)], tmp_path).check("thing:7")
+    assert re.search(r"Known: thing \(tags 1\.\*\); mine \(tags 1\.\*\); ", str(caught.value))
+
+
 async def test_a_missing_program_is_named(tmp_path: Path) -> None:
     catalogue = ImageCatalogue([image(tmp_path / "thing", GOOD + 'programs = ["no-such-program"]\n')], tmp_path)
     with pytest.raises(ImageBroken, match="needs no-such-program"):
@@ -205,7 +213,7 @@ async def test_a_failed_build_begins_with_the_images_advice(tmp_path: Path) -> N
         (GOOD + "served_at_once = 1001\n", "served_at_once must be"),
         (GOOD + "served_at_once = true\n", "served_at_once must be"),
         (GOOD + "[environment]\nA = 1\n", "environment must be"),
-        (GOOD + 'environment = "A=1"\n', "environment must be a table of strings"),
+        (GOOD + "environment = 'A=1'\n", "environment must be a table of strings, got 'A=1'"),
         (GOOD + 'ports = ["a b"]\n', "ports must be at most 16 different names"),
         (GOOD + 'ports = ["a", "a"]\n', "ports must be at most 16 different names"),
         (GOOD + '[environment]\nA = "{port.metrics}"\n', r"\{port\.metrics\} stands for none of its ports"),

@@ -271,6 +271,11 @@ def test_many_members_stop_at_the_bound(tmp_path: Path) -> None:
         try_unpack(tmp_path, archive_of({str(n): b"" for n in range(11)}), ArchiveBounds(members_max=10))
 
 
+def test_as_many_members_as_the_bound_are_fine(tmp_path: Path) -> None:
+    try_unpack(tmp_path, archive_of({str(n): b"" for n in range(10)}), ArchiveBounds(members_max=10))
+    assert len(files(tmp_path / "out")) == 10
+
+
 def test_a_huge_sparse_member_is_counted_in_full(tmp_path: Path) -> None:
     info = member("sparse", size=0)
     info.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.size": str(10**12), "GNU.sparse.map": "0,0"}

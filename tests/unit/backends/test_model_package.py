@@ -92,6 +92,38 @@ def test_what_the_server_would_refuse_is_refused_here(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
+@pytest.mark.parametrize(
+    ("name", "left_out"),
+    [
+        ("__pycache__/x.txt", "__pycache__"),
+        (".git/HEAD", ".git"),
+        (".ipynb_checkpoints/a.ipynb", ".ipynb_checkpoints"),
+        (".DS_Store", ".DS_Store"),
+        ("x.pyc", "x.pyc"),
+    ],
+)
+def test_what_tools_leave_behind_is_left_out(tmp_path: Path, name: str, left_out: str) -> None:
+    package = make(tree(tmp_path, {"weights.bin": "w", name: ""}), tmp_path / "model.tar.gz")
+    assert names(tmp_path / "model.tar.gz") == ["weights.bin"]
+    assert package.left_out == (left_out,)
+
+
+def test_paths_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive within the directory is not packed into itself, however both are named."""
+    tree(tmp_path, {"weights.bin": "w"})
+    monkeypatch.chdir(tmp_path / "m")
+    for directory, archive in ((".", "model.tar.gz"), ("../m", "model.tar.gz"), (".", "../m/model.tar.gz")):
+        make(Path(directory), Path(archive))
+        assert names(tmp_path / "m/model.tar.gz") == ["weights.bin"]
+
+
+def test_an_archive_is_nobodys(tmp_path: Path) -> None:
+    """Else it would say who made it, and be another for each of them."""
+    make(tree(tmp_path, {"weights.bin": "w", "code/inference.py": GOOD}), tmp_path / "model.tar.gz")
+    with tarfile.open(tmp_path / "model.tar.gz") as tar:
+        assert {(one.uid, one.gid, one.uname, one.gname) for one in tar} == {(0, 0, "", "")}
+
+
 def test_no_directory_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="is not a directory"):
         make(tmp_path / "absent", tmp_path / "model.tar.gz")
