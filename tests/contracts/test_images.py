@@ -14,10 +14,13 @@ from tarry.testing.images import FakeImages
 @pytest.fixture(params=["fake", "catalogue"])
 def images(request: pytest.FixtureRequest, tmp_path: Path) -> Images:
     if request.param == "fake":
-        return FakeImages(known={"stub", "single"}, at_once={"single": 1})
+        return FakeImages(known={"stub", "single", "many"}, at_once={"single": 1, "many": "WORKERS"})
     (tmp_path / "single").mkdir()
     (tmp_path / "single/image.toml").write_text('repositories=["single"]\ntags=["*"]\ncommand=["{python}"]\nserved_at_once=1\n')
-    return ImageCatalogue([STUB_IMAGE, tmp_path / "single"], tmp_path)
+    many = (tmp_path / "single/image.toml").read_text().replace('"single"', '"many"').replace("once=1", "once='WORKERS'")
+    (tmp_path / "many").mkdir()
+    (tmp_path / "many/image.toml").write_text(many)
+    return ImageCatalogue([STUB_IMAGE, tmp_path / "single", tmp_path / "many"], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,8 @@ async def test_the_refusal_says_what_is_known(images: Images) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "requests"), [("single:1", 1), ("localhost:5000/single", 1), ("stub:1", None), ("?", None)]
+    ("reference", "requests"), [("single:1", 1), ("localhost:5000/single", 1), ("stub:1", None), ("?", None), ("many:1", 3)]
 )
 async def test_an_image_may_say_how_many_requests_it_serves_at_once(images: Images, reference: str, requests: int | None) -> None:
-    assert await images.served_at_once(reference) == requests
+    assert await images.served_at_once(reference, {"WORKERS": "3"}) == requests
+    assert await images.served_at_once("many", {}) is None

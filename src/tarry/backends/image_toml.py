@@ -15,7 +15,8 @@ first. The registry host (account and region) of a reference is ignored: reposit
     checks = ["import xgboost"]                  # Python that must run in the new environment
     programs = ["java"]                          # must be on the PATH
     ports = ["metrics"]                          # names of ports that it needs besides SAGEMAKER_BIND_TO_PORT
-    served_at_once = 1                           # requests; left out: one for each vCPU of the instance type
+    served_at_once = 1                           # requests, or the name of a variable that says it; left out: one for each
+                                                 # vCPU of the instance type
     [environment]                                # variables below the model's own, like ENV of a Dockerfile
     TS_METRICS_ADDRESS = "http://127.0.0.1:{port.metrics}"
 
@@ -75,7 +76,7 @@ class Image:
     checks: tuple[str, ...]
     programs: tuple[str, ...]
     ports: tuple[str, ...]
-    served_at_once: int | None
+    served_at_once: int | str | None
     environment: Mapping[str, str]
 
     @classmethod
@@ -105,6 +106,13 @@ class Image:
             environment=values.get("environment", {}),
         )
 
+    def serves_at_once(self, environment: Mapping[str, str]) -> int | None:
+        """How many requests one container works on with a model's variables; None: it does not say, or no such number."""
+        if not isinstance(self.served_at_once, str):
+            return self.served_at_once
+        text = environment.get(self.served_at_once, "")
+        return int(text) if text.isascii() and text.isdigit() and 1 <= int(text) <= _SERVED_AT_ONCE_MAX else None
+
     def matches(self, reference: Reference) -> bool:
         """Whether a reference means this image."""
         return self.has_repository(reference) and any(fnmatchcase(reference.tag, pattern) for pattern in self.tags)
@@ -131,13 +139,20 @@ def check_image(file: Path, values: Mapping[str, Any]) -> None:
             raise InvalidRequest(f"{file}: {key} must be a string, got {values[key]!r}.")
     if "requirements" not in values and (given := {"sources", "python"} & set(values)):
         raise InvalidRequest(f"{file}: {min(given)} is of use only with requirements.")
-    served = values.get("served_at_once", 1)
-    if type(served) is not int or not 1 <= served <= _SERVED_AT_ONCE_MAX:
-        raise InvalidRequest(f"{file}: served_at_once must be a whole number from 1 to {_SERVED_AT_ONCE_MAX}, got {served!r}.")
+    _check_served(file, values.get("served_at_once", 1))
     environment = values.get("environment", {})
     if not isinstance(environment, dict) or not all(isinstance(value, str) for value in environment.values()):
         raise InvalidRequest(f"{file}: environment must be a table of strings, got {environment!r}.")
     _check_ports(file, values.get("ports", []), [*values["command"], *environment.values()])
+
+
+def _check_served(file: Path, served: object) -> None:
+    named = isinstance(served, str) and served.isidentifier()
+    if not named and not (type(served) is int and 1 <= served <= _SERVED_AT_ONCE_MAX):
+        raise InvalidRequest(
+            f"{file}: served_at_once must be a whole number from 1 to {_SERVED_AT_ONCE_MAX}, or the name of a variable of the "
+            f"model's Environment; got {served!r}."
+        )
 
 
 def _check_ports(file: Path, ports: Sequence[str], texts: Sequence[str]) -> None:

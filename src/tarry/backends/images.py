@@ -113,10 +113,10 @@ class ImageCatalogue:
         """Raise ImageNotFound, with what is known and what to do, unless an image matches."""
         self.find(reference)
 
-    async def served_at_once(self, reference: str) -> int | None:
+    async def served_at_once(self, reference: str, environment: Mapping[str, str]) -> int | None:
         """See ports.Images."""
         try:
-            return self.find(reference)[0].image.served_at_once
+            return self.find(reference)[0].image.serves_at_once(environment)
         except ImageNotFound:
             return None
 

@@ -21,6 +21,7 @@ class Concurrency:
         variant = next((one for one in deployment.variants if one.variant.name == variant_name), None)
         if variant is None:
             raise Bug(f"Deployment {deployment.id} has no variant {variant_name!r}.")
-        images = [await self._images.served_at_once(one.image) for one in variant.model_for(instance_type).containers]
+        containers = variant.model_for(instance_type).containers
+        images = [await self._images.served_at_once(one.image, one.environment) for one in containers]
         local_vcpus = (await self._engine.measure()).vcpus if instance_type == LOCAL else 0
         return default_concurrency(instance_type, images, local_vcpus)

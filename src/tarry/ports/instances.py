@@ -102,8 +102,11 @@ class Images(Protocol):
         """Raise ImageNotFound, with what to do, unless some known image matches the reference's repository and tag."""
         ...
 
-    async def served_at_once(self, reference: str) -> int | None:
-        """How many requests a container of this image works on at once; None where it does not say, or is not known."""
+    async def served_at_once(self, reference: str, environment: Mapping[str, str]) -> int | None:
+        """How many requests a container of this image works on at once with this Environment of its model.
+
+        None where it does not say, or is not known.
+        """
         ...
 
 

@@ -1,5 +1,6 @@
 """Images that exist because a test says so."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tarry.core.errors import ImageNotFound
@@ -9,8 +10,8 @@ from tarry.core.errors import ImageNotFound
 class FakeImages:
     """ports.Images over a set of ``repository:tag``; a repository alone stands for all its tags."""
 
-    at_once: dict[str, int] = field(default_factory=dict)
-    """What repositories say of themselves."""
+    at_once: dict[str, int | str] = field(default_factory=dict)
+    """What repositories say of themselves: a number, or a variable's name."""
     known: set[str] = field(default_factory=lambda: {"stub"})
 
     async def check(self, reference: str) -> None:
@@ -21,6 +22,9 @@ class FakeImages:
             known = ", ".join(sorted(self.known)) or "none"
             raise ImageNotFound(f'No image is known for "{reference}". Known: {known}. Use one of these.')
 
-    async def served_at_once(self, reference: str) -> int | None:
+    async def served_at_once(self, reference: str, environment: Mapping[str, str]) -> int | None:
         """See ports.Images."""
-        return self.at_once.get(reference.rpartition("/")[2].partition(":")[0])
+        said = self.at_once.get(reference.rpartition("/")[2].partition(":")[0])
+        if not isinstance(said, str):
+            return said
+        return int(environment[said]) if said in environment else None

@@ -174,6 +174,31 @@ async def test_a_refusal_begins_with_what_the_repository_has(tmp_path: Path) -> 
     assert re.search(r"Known: thing \(tags 1\.\*\); mine \(tags 1\.\*\); ", str(caught.value))
 
 
+WORKERS = "SAGEMAKER_MODEL_SERVER_WORKERS"
+
+
+@pytest.mark.parametrize(
+    ("reference", "counts"),
+    [
+        ("tarry/python:3.11", True),
+        ("sagemaker-scikit-learn:1.2-1-cpu-py3", True),
+        ("sagemaker-scikit-learn:1.4-2-cpu-py3", True),
+        ("sagemaker-scikit-learn:1.9-0-cpu-py3", True),
+        ("pytorch-inference:1.8.1-cpu-py3", True),
+        ("pytorch-inference:1.4.0-cpu-py3", True),
+        ("huggingface-pytorch-inference:1.13.1-transformers4.26.0-cpu-py39-ubuntu20.04", True),
+        ("sagemaker-xgboost:1.7-1", False),
+        ("xgboost:1", False),
+    ],
+)
+async def test_a_built_in_image_serves_as_many_as_its_workers(tmp_path: Path, reference: str, counts: bool) -> None:
+    """One request a worker, but for XGBoost, whose workers have threads."""
+    catalogue = ImageCatalogue([], tmp_path)
+    assert await catalogue.served_at_once(reference, {WORKERS: "7"}) == (7 if counts else None)
+    for environment in ({}, {WORKERS: ""}, {WORKERS: "many"}, {WORKERS: "0"}, {WORKERS: "1001"}):
+        assert await catalogue.served_at_once(reference, environment) is None
+
+
 async def test_a_missing_program_is_named(tmp_path: Path) -> None:
     catalogue = ImageCatalogue([image(tmp_path / "thing", GOOD + 'programs = ["no-such-program"]\n')], tmp_path)
     with pytest.raises(ImageBroken, match="needs no-such-program"):
@@ -209,9 +234,10 @@ async def test_a_failed_build_begins_with_the_images_advice(tmp_path: Path) -> N
         (GOOD + "requirements = 1\n", "requirements must be"),
         (GOOD + "python = 3.11\n", "python must be"),
         (GOOD + 'python = "3.11"\n', "python is of use only with requirements"),
-        (GOOD + "served_at_once = 0\n", "served_at_once must be a whole number from 1 to 1000, got 0"),
+        (GOOD + "served_at_once = 0\n", "served_at_once must be a whole number from 1 to 1000, or the name .*; got 0"),
         (GOOD + "served_at_once = 1001\n", "served_at_once must be"),
         (GOOD + "served_at_once = true\n", "served_at_once must be"),
+        (GOOD + "served_at_once = '2 WORKERS'\n", "served_at_once must be"),
         (GOOD + "[environment]\nA = 1\n", "environment must be"),
         (GOOD + "environment = 'A=1'\n", "environment must be a table of strings, got 'A=1'"),
         (GOOD + 'ports = ["a b"]\n', "ports must be at most 16 different names"),

@@ -50,6 +50,14 @@ async def test_the_default_comes_from_type_and_images(
     assert await concurrency(world, replace(a_variant(), instance_type=instance_type), *images, said=said) == expected
 
 
+@pytest.mark.parametrize(("environment", "expected"), [({"WORKERS": "6"}, 6), ({}, 4)])
+async def test_a_models_variables_may_say_it(world: World, environment: dict[str, str], expected: int) -> None:
+    world.images.at_once["many"] = "WORKERS"
+    container = Container(image="many:1", environment=environment)
+    await world.commands.models.create(CreateModel(name="other", containers=(container,)))
+    assert await concurrency(world, replace(a_variant(), model_name="other"), "stub:1") == expected
+
+
 async def test_a_pools_own_model_counts(world: World) -> None:
     await world.commands.models.create(CreateModel(name="other", containers=(Container(image="single:1"),)))
     pool = InstancePool(instance_type="ml.m5.xlarge", model_name="other")

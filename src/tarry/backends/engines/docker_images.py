@@ -39,7 +39,7 @@ class DockerImages:
         """Raise ImageNotFound for what is no image reference."""
         parse(reference)
 
-    async def served_at_once(self, reference: str) -> int | None:
+    async def served_at_once(self, reference: str, environment: Mapping[str, str]) -> int | None:
         """See ports.Images. Images do not say it."""
         return None
 
