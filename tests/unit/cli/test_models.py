@@ -54,7 +54,7 @@ def test_the_headers_of_a_request(
 
 
 def test_what_else_is_handed_on(tmp_path: Path, wanted: list[local.Wanted]) -> None:
-    more = ("--environment", "A=1", "--environment", "B=x=y", "--environments", "/e", "--data-dir", "/d")
+    more = ("--env", "A=1", "--env", "B=x=y", "--environments", "/e", "--data-dir", "/d")
     serve(tmp_path, "in.csv", *more)
     [one] = wanted
     assert (dict(one.environment), one.environments_dir, one.data_dir) == ({"A": "1", "B": "x=y"}, Path("/e"), Path("/d"))
