@@ -61,12 +61,23 @@ def fetched(uri):
     where = urllib.parse.urlsplit(uri)
     try:
         boto3.client("s3").download_file(where.netloc, where.path.lstrip("/"), str(archive))
-        with tarfile.open(archive) as tar:
-            safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # an old Python has none
-            tar.extractall(place, **safe)  # noqa: S202 - the model owner's archive, in the model owner's instance
+        unpack(archive, place)
     except Exception as error:
         raise Unusable(f"SAGEMAKER_SUBMIT_DIRECTORY {uri} cannot be fetched: {error}") from error
     return place
+
+
+def unpack(archive, place):
+    """Unpack a tar archive whole. tarfile takes a broken header for the end; what comes after the end tells. Errors: TarError."""
+    safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # an old Python has none
+    with tarfile.open(archive) as tar:
+        tar.extractall(place, **safe)  # noqa: S202 - the model owner's archive, in the model owner's instance
+        tar.fileobj.seek(tar.offset)
+        after = tar.fileobj.read(512)
+        while after and not after.strip(b"\0"):  # to the end of the file, where gzip compares its checksum
+            after = tar.fileobj.read(1024 * 1024)
+        if after or tar.fileobj.tell() < tar.offset + 512:
+            raise tarfile.ReadError(f"it is damaged at byte {tar.offset} of the tar: zeros to the end were expected there")
 
 
 def check(code):

@@ -11,6 +11,7 @@ import sysconfig
 import tarfile
 import tempfile
 import venv
+import zlib
 from pathlib import Path
 
 
@@ -90,11 +91,23 @@ def _download(uri, file):
 
 
 def _unpack(archive, code, where):
+    """A broken header is the end for tarfile; what comes after the end tells."""
     shutil.rmtree(code, ignore_errors=True)
     code.mkdir(parents=True)
     safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
     try:
         with tarfile.open(archive, "r:*") as tar:
             tar.extractall(code, **safely)  # noqa: S202 - the code in it is run anyway
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise NoSource(f"{where} cannot be unpacked: {error}") from error
+            _check_end(tar)
+    except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
+        raise NoSource(f"{where} cannot be unpacked: {error}. Make the archive anew and upload it again.") from error
+
+
+def _check_end(tar):
+    """Zeros to the end of the file, where gzip compares its checksum. Raises tarfile.ReadError."""
+    tar.fileobj.seek(tar.offset)
+    after = tar.fileobj.read(512)
+    while after and not after.strip(b"\0"):
+        after = tar.fileobj.read(1024 * 1024)
+    if after or tar.fileobj.tell() < tar.offset + 512:
+        raise tarfile.ReadError(f"it is damaged at byte {tar.offset} of the tar, where zeros to the end were expected")
