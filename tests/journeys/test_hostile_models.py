@@ -4,6 +4,7 @@ What archives may not do in detail: tests/unit/backends/test_model_archive.py; w
 """
 
 import asyncio
+import gzip
 import io
 import tarfile
 from collections.abc import Iterator
@@ -82,6 +83,20 @@ def sparse(size: int) -> bytes:
     return archive_of({}, [info])
 
 
+def digits() -> bytes:
+    """An extended header that a regular expression takes hours for, while the whole server waits."""
+    body = b"1" * 4_000_000
+    header = member("header", tarfile.XHDTYPE, size=len(body)).tobuf(tarfile.USTAR_FORMAT)
+    return gzip.compress(header + body + b"\0" * (-len(body) % 512) + member("x").tobuf() + b"\0" * 1024)
+
+
+def without_a_header() -> bytes:
+    """An archive whose second member has lost its header."""
+    tar = bytearray(gzip.decompress(archive_of({"model": b"1", "weights": b"2"})))
+    tar[1024:1536] = bytes(512)
+    return gzip.compress(bytes(tar))
+
+
 ARCHIVES = {
     "a path upwards": (archive_of({"../../evil": b"x"}), 'The member "../../evil" would be written outside of'),
     "a path from the root": (archive_of({"/tmp/tarry-evil": b"x"}), 'The member "/tmp/tarry-evil" would be written outside'),
@@ -94,6 +109,8 @@ ARCHIVES = {
     "a pipe": (archive_of({}, [member("pipe", tarfile.FIFOTYPE)]), 'The member "pipe" is neither a file'),
     "a bomb": (announcing(60 * 1024**3), "The model data archive is too large."),
     "a sparse bomb": (sparse(10**13), "The model data archive is too large."),
+    "a header of digits": (digits(), "an extended header is larger than any real one: 4000000 bytes, where at most 1048576"),
+    "a lost header": (without_a_header(), 'is followed by more than zeros'),
     "no archive": (b"#!/bin/sh\nrm -rf /\n", "It is not a gzip-compressed tar archive, or it is damaged"),
     "half an archive": (archive_of({"model": bytes(range(256)) * 400})[:200], "It is not a gzip-compressed tar archive"),
 }  # fmt: skip

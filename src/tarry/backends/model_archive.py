@@ -1,8 +1,8 @@
 """A model archive comes from outside and is unpacked by the server: it must not write elsewhere, nor fill the memory or the disk.
 
-``tarfile`` only reads the members here. Its own extraction goes by paths, and archives with crafted chains of links have passed
-its checks. We go by directories that are held open: each part of a path is opened in the one before, never through a link, so a
-member lands in the tree or nowhere, whatever came before it. What is there is asked of the disk and not of a record of names.
+Extraction that goes by paths can be misled: archives with crafted chains of links have passed ``tarfile``'s checks. We go by
+directories that are held open: each part of a path is opened in the one before, never through a link, so a member lands in the
+tree or nowhere, whatever came before it. What is there is asked of the disk and not of a record of names.
 A symbolic link is relative, climbs only with leading ``..`` and never above the archive's root, and stays where that was checked:
 only a regular file can have a hard link. By induction no path in the result leads outside.
 
@@ -14,23 +14,21 @@ import gzip
 import io
 import os
 import stat
-import tarfile
 import threading
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
 
 from tarry.backends.system import free_bytes
+from tarry.backends.tar_reader import DamagedArchive, Kind, Member, TarReader, shown
 
 NAME_BYTES_MAX = 255
 PATH_BYTES_MAX = 2048
 PATH_PARTS_MAX = 100
 """OURS: far more than any model has, and so few that a path plus the data directory's stays below the system's 4096 bytes."""
-_READ_BYTES_MAX = 4 * 1024 * 1024
-_COPY_BYTES = 1024 * 1024
+_HEADER_BYTES = 2048
+_ENTRY_BYTES = 4096  # what a directory or a link takes of the disk
 _CONTRADICTIONS = (
     errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENOTEMPTY, errno.EMLINK, errno.EILSEQ,
 )  # fmt: skip
@@ -77,13 +75,14 @@ def unpack(archive: Path, destination: Path, bounds: ArchiveBounds, stop: thread
     """
     destination.mkdir()
     try:
-        with gzip.open(archive) as packed, _open_tar(packed, bounds) as tar:
-            _Unpacking(tar, destination, bounds, stop).run()
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        with _Packed(archive, stop) as file, gzip.GzipFile(fileobj=file) as packed:
+            _Unpacking(TarReader(_Bounded(packed, bounds, stop)), destination, bounds).run()
+    except DamagedArchive as error:
         raise ArchiveRefused(
-            f"It is not a gzip-compressed tar archive, or it is damaged: {error or type(error).__name__}."
+            f"It is not a gzip-compressed tar archive, or it is damaged: {error}. "
+            "Make it anew, look at it with tar tzf, and upload it again."
         ) from error
-    except (ValueError, OverflowError, RecursionError) as error:
+    except (ValueError, OverflowError) as error:
         raise ArchiveRefused(f"It is damaged: {error}.") from error
     except OSError as error:
         if error.errno in _CONTRADICTIONS:
@@ -92,98 +91,86 @@ def unpack(archive: Path, destination: Path, bounds: ArchiveBounds, stop: thread
     seal(destination)
 
 
-def _open_tar(packed: gzip.GzipFile, bounds: ArchiveBounds) -> tarfile.TarFile:
-    # Headers and padding come on top of the contents.
-    bounded = _Bounded(packed, bounds.unpacked_bytes_max + bounds.members_max * 2048)
-    return tarfile.open(fileobj=cast("IO[bytes]", bounded), mode="r:", errorlevel=2)
+class _Packed(io.FileIO):
+    """The file as it came, until it is stopped: much of it may unpack to nothing."""
+
+    def __init__(self, archive: Path, stop: threading.Event) -> None:
+        super().__init__(archive)
+        self._stop = stop
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        _check(self._stop)
+        return super().read(size)
 
 
-class _Bounded(io.RawIOBase):
-    """Reads a stream up to a bound, and never much at once: tarfile takes an extended header into memory whole."""
+class _Bounded:
+    """The tar up to a bound, and until it is stopped: little of the file may unpack to much. Headers come on top of contents."""
 
-    def __init__(self, stream: gzip.GzipFile, bytes_max: int) -> None:
-        self._stream, self._bytes_max = stream, bytes_max
+    def __init__(self, packed: gzip.GzipFile, bounds: ArchiveBounds, stop: threading.Event) -> None:
+        self._packed = packed
+        self._left = bounds.unpacked_bytes_max + bounds.members_max * _HEADER_BYTES
+        self._stop = stop
 
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _READ_BYTES_MAX:
-            raise ArchiveRefused("A header in it is larger than any real one.")
-        self._check(self._stream.tell() + size)
-        return self._stream.read(size)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_SET:
-            self._check(offset)
-        return self._stream.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._stream.tell()
-
-    def _check(self, position: int) -> None:
-        if position > self._bytes_max + _READ_BYTES_MAX:
+    def read(self, size: int, /) -> bytes:
+        _check(self._stop)
+        piece = self._packed.read(size)
+        self._left -= len(piece)
+        if self._left < 0:
             raise ArchiveRefused(TOO_LARGE)
+        return piece
+
+
+def _check(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise ArchiveRefused("Unpacking was stopped.")
 
 
 class _Unpacking:
     """One archive on its way to the disk. ``made`` counts what it has put there, implied directories included."""
 
-    def __init__(self, tar: tarfile.TarFile, destination: Path, bounds: ArchiveBounds, stop: threading.Event) -> None:
+    def __init__(self, tar: TarReader, destination: Path, bounds: ArchiveBounds) -> None:
         self._tar = tar
         self._destination = destination
         self._bounds = bounds
-        self._stop = stop
         self._made = 0
         self._size = 0
 
     def run(self) -> None:
         root = os.open(self._destination, _DIRECTORY)
         try:
-            while (member := self._tar.next()) is not None:
-                self._check_stop()
+            for member in self._tar:
                 self._count()
                 self._check_size(member)
                 parts = path_parts(member.name)
                 if parts:  # else the root itself, as `tar -C model .` writes it
                     self._extract(root, parts, member)
-                self._tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header otherwise
         finally:
             os.close(root)
-
-    def _check_stop(self) -> None:
-        if self._stop.is_set():
-            raise ArchiveRefused("Unpacking was stopped.")
 
     def _count(self) -> None:
         self._made += 1
         if self._made > self._bounds.members_max:
             raise ArchiveRefused(TOO_LARGE)
 
-    def _check_size(self, member: tarfile.TarInfo) -> None:
-        """Sizes come from the archive: a negative one would turn reading backwards, and so would a sparse map out of order."""
-        position = 0
-        for offset, length in cast("list[tuple[int, int]]", member.sparse or []):
-            if offset < position or length < 0:
-                raise ArchiveRefused(f'It is damaged: the sparse member "{shown(member.name)}" has no proper map.')
-            position = offset + length
-        if member.size < 0:
-            raise ArchiveRefused(f'It is damaged: the member "{shown(member.name)}" has a negative size.')
-        size = max(member.size, position)
-        self._size += size
+    def _check_size(self, member: Member) -> None:
+        self._size += member.size
         if self._size > self._bounds.unpacked_bytes_max:
             raise ArchiveRefused(TOO_LARGE)
-        require_room(self._destination, size, self._bounds)
+        announced = sum(length for _, length in member.extents)
+        require_room(self._destination, max(announced, _ENTRY_BYTES), self._bounds)
 
-    def _extract(self, root: int, parts: Sequence[str], member: tarfile.TarInfo) -> None:
-        if member.isdir():
+    def _extract(self, root: int, parts: Sequence[str], member: Member) -> None:
+        if member.kind is Kind.DIRECTORY:
             with self._directory(root, parts, member.name):
                 return
         with self._directory(root, parts[:-1], member.name) as parent:
             name = parts[-1]
-            if member.isreg():
+            if member.kind is Kind.FILE:
                 self._write(parent, name, member)
-            elif member.issym():
-                _check_symlink(parts, member.linkname)
-                os.symlink(member.linkname, name, dir_fd=parent)  # refuses a name that is there already
-            elif member.islnk():
+            elif member.kind is Kind.SYMBOLIC_LINK:
+                _check_symlink(parts, member.target)
+                os.symlink(member.target, name, dir_fd=parent)  # refuses a name that is there already
+            elif member.kind is Kind.HARD_LINK:
                 self._link(root, parent, name, member)
             else:
                 raise ArchiveRefused(f'The member "{shown(member.name)}" is neither a file, nor a directory, nor a link.')
@@ -216,29 +203,30 @@ class _Unpacking:
         os.close(parent)
         return below
 
-    def _write(self, parent: int, name: str, member: tarfile.TarInfo) -> None:
+    def _write(self, parent: int, name: str, member: Member) -> None:
         if (there := _mode(parent, name)) is not None:
             if not stat.S_ISREG(there):
                 raise ArchiveRefused(f'"{shown(member.name)}" comes twice in it, as different things.')
             os.unlink(name, dir_fd=parent)  # a later member replaces an earlier one, but not what has a hard link to it
-        content = self._tar.extractfile(member)
         descriptor = os.open(name, _NEW_FILE, 0o700 if member.mode & 0o100 else 0o600, dir_fd=parent)
         with os.fdopen(descriptor, "wb") as file:
-            while content is not None and (chunk := content.read(_COPY_BYTES)):
-                self._check_stop()
-                file.write(chunk)
+            for offset, piece in self._tar.content(member):
+                require_room(self._destination, len(piece), self._bounds)  # others may have taken what was there
+                file.seek(offset)
+                file.write(piece)
+            file.truncate(member.size)
             file.flush()
             os.utime(file.fileno(), (member.mtime, member.mtime))
 
-    def _link(self, root: int, parent: int, name: str, member: tarfile.TarInfo) -> None:
+    def _link(self, root: int, parent: int, name: str, member: Member) -> None:
         """A second name for a regular file that is there, found without following any link."""
-        target = path_parts(member.linkname)
+        target = path_parts(member.target)
         made = self._made
-        with self._directory(root, target[:-1], member.linkname) as where:
+        with self._directory(root, target[:-1], member.target) as where:
             there = _mode(where, target[-1]) if target and made == self._made else None
             if there is None or not stat.S_ISREG(there):
                 raise ArchiveRefused(
-                    f'The member "{shown(member.name)}" is a link to "{shown(member.linkname)}", which is no file before it.'
+                    f'The member "{shown(member.name)}" is a link to "{shown(member.target)}", which is no file before it.'
                 )
             os.link(target[-1], name, src_dir_fd=where, dst_dir_fd=parent, follow_symlinks=False)
 
@@ -277,11 +265,6 @@ def check_path(name: str, parts: Sequence[str]) -> None:
         raise ArchiveRefused(f'The path "{shown(name)}" is too long.')
     if len(parts) > PATH_PARTS_MAX:
         raise ArchiveRefused(f'The path "{shown(name)}" has {len(parts)} parts; there may be {PATH_PARTS_MAX}.')
-
-
-def shown(name: str) -> str:
-    """A name from outside as a part of a sentence: cut, and with nothing that is no text."""
-    return name[:200].encode("utf-8", "replace").decode()
 
 
 def seal(directory: Path) -> None:

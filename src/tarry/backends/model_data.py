@@ -182,6 +182,7 @@ class ModelData:
                 if written > bytes_max:
                     raise ArchiveRefused(TOO_LARGE)
                 if len(pending) >= _WRITE_BYTES:
+                    require_room(file.parent, len(pending), self._bounds)  # others may have taken what was there
                     await asyncio.to_thread(target.write, bytes(pending))
                     pending.clear()
             await asyncio.to_thread(target.write, bytes(pending))

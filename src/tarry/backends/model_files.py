@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tarry.backends.model_archive import TOO_LARGE, ArchiveBounds, ArchiveRefused, check_path, shown
+from tarry.backends.model_archive import TOO_LARGE, ArchiveBounds, ArchiveRefused, check_path
+from tarry.backends.tar_reader import shown
 from tarry.ports import ListedObject
 
 

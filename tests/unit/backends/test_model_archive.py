@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.model_objects import archive_of
 
+from tarry.backends import model_archive
 from tarry.backends.model_archive import ArchiveBounds, ArchiveRefused, unpack
 from tarry.backends.system import free_bytes
 
@@ -251,6 +252,52 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, archive: bytes) -> None:
         try_unpack(tmp_path, archive)
 
 
+SMALL = archive_of({"a.bin": b"A" * 700, "b.bin": b"B" * 700})
+
+
+@pytest.mark.parametrize("level", [0, 9])
+def test_an_archive_that_is_not_as_it_was_is_refused_or_gives_the_same_files(tmp_path: Path, level: int) -> None:
+    """Weights with a changed byte were served: the checksum of gzip was not looked at."""
+    archive = gzip.compress(gzip.decompress(SMALL)[: 5 * 1024], compresslevel=level, mtime=0)
+    step = max(len(archive) // 150, 1)
+    refused = 0
+    for place in (*range(0, len(archive) - 8, step), *range(len(archive) - 8, len(archive))):
+        changed = bytearray(archive)
+        changed[place] ^= 0x04
+        home = tmp_path / str(place)
+        home.mkdir()
+        try:
+            assert files(try_unpack(home, bytes(changed))) == {"a.bin": b"A" * 700, "b.bin": b"B" * 700}
+        except ArchiveRefused:
+            refused += 1
+    assert refused >= 100
+
+
+def test_an_archive_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    for end in (*range(0, len(SMALL) - 8, 20), *range(len(SMALL) - 8, len(SMALL))):
+        home = tmp_path / str(end)
+        home.mkdir()
+        with pytest.raises(ArchiveRefused, match=r"damaged: .* Make it anew"):
+            try_unpack(home, SMALL[:end])
+
+
+def test_the_reason_names_the_member_and_both_checksums(tmp_path: Path) -> None:
+    changed = bytearray(gzip.compress(gzip.decompress(SMALL), compresslevel=0))
+    changed[changed.index(b"AAAA") + 100] ^= 1
+    with pytest.raises(
+        ArchiveRefused, match=r'damaged: CRC check failed 0x\w+ != 0x\w+ \(in or after the member "b\.bin"\)\. Make'
+    ):
+        try_unpack(tmp_path, bytes(changed))
+
+
+def test_a_small_header_that_takes_minutes_to_match_is_refused(tmp_path: Path) -> None:
+    digits = b"1" * 30_000
+    header = member("header", tarfile.XHDTYPE, size=len(digits)).tobuf(tarfile.USTAR_FORMAT)
+    tar = header + digits + b"\0" * (-len(digits) % 512) + member("x").tobuf(tarfile.USTAR_FORMAT) + b"\0" * 1024
+    with pytest.raises(ArchiveRefused, match='an extended header has no proper record at "1111'):
+        try_unpack(tmp_path, gzip.compress(tar))
+
+
 def test_a_bomb_stops_at_the_bound(tmp_path: Path) -> None:
     archive = archive_of({"zeros": b"\0" * 1_000_001})
     with pytest.raises(ArchiveRefused, match="archive is too large"):
@@ -264,6 +311,22 @@ def test_a_member_that_the_disk_has_no_room_for_is_refused_before_it_is_written(
     with pytest.raises(ArchiveRefused, match=rf"It needs 8000000 bytes more .*queue\.disk_reserve_bytes, {reserve}, are kept"):
         try_unpack(tmp_path, archive_of({"zeros": b"\0" * 8_000_000}), ArchiveBounds(disk_reserve_bytes=reserve))
     assert files(tmp_path / "out") == {}
+
+
+def test_room_that_others_take_meanwhile_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several archives at a time found room for each, and together took what results need."""
+    room = iter([10_000_000, 10_000_000, 10_000_000, 0])
+    monkeypatch.setattr(model_archive, "free_bytes", lambda directory: next(room))
+    with pytest.raises(ArchiveRefused, match="where 0 are free"):
+        try_unpack(tmp_path, archive_of({"zeros": b"\0" * 8_000_000}))
+    assert next(room, None) is None
+    assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) < 4_000_000
+
+
+def test_members_without_content_take_room_too(tmp_path: Path) -> None:
+    members = [member(f"d{number}", D) for number in range(3)]
+    with pytest.raises(ArchiveRefused, match="It needs 4096 bytes more"):
+        try_unpack(tmp_path, archive_of({}, members), ArchiveBounds(disk_reserve_bytes=2**62))
 
 
 def test_many_members_stop_at_the_bound(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.model_objects import ModelObjects, archive_of
 
-from tarry.backends import model_data
+from tarry.backends import model_archive, model_data
 from tarry.backends.model_archive import ArchiveBounds
 from tarry.backends.model_data import ModelData
 from tarry.core.catalog import DataForm, ModelDataSource
@@ -82,6 +82,16 @@ async def test_what_the_disk_has_no_room_for_is_not_downloaded(tmp_path: Path, f
     with pytest.raises(ModelDataError, match="It needs 1000 bytes more on the disk of the data directory, where 0 are free"):
         await data.lay_out(ModelDataSource(s3_uri=URL, form=form), tmp_path / "i/model", timeout_s=10)
     assert objects.downloads == 0
+    assert cached(tmp_path / "models") == []
+
+
+async def test_room_that_others_take_during_a_download_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = iter([10_000_000, 10_000_000, 0])
+    monkeypatch.setattr(model_archive, "free_bytes", lambda directory: next(room))
+    data = ModelData(ModelObjects({URL: b"x" * 5_000_000}), tmp_path / "models")
+    await data.start()
+    with pytest.raises(ModelDataError, match="where 0 are free"):
+        await data.lay_out(ModelDataSource(s3_uri=URL, form=DataForm.OBJECT), tmp_path / "i/model", timeout_s=10)
     assert cached(tmp_path / "models") == []
 
 
