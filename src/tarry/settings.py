@@ -123,7 +123,7 @@ class EngineSettings(_Group):
     docker_config: Path | None = None
     """Docker's ``config.json``, for logins at registries; left out: that of ``DOCKER_CONFIG``, else ``~/.docker/config.json``."""
     docker_network: Annotated[str, AfterValidator(_own_address)] | None = None
-    """An existing network for containers; left out: ``tarry``, which is made, and on which they cannot reach one another."""
+    """An existing network for containers, as it is; left out: ``tarry``, made so that they cannot reach one another."""
     docker_gpus: tuple[str, ...] = ()
     """The GPUs that containers may have, as NVIDIA numbers or names them. None: types with GPUs run on the CPU."""
     docker_read_only: bool = False

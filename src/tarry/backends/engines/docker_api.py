@@ -200,28 +200,39 @@ class DockerApi:
 
     async def gateway(self, network: str) -> str | None:
         """The address that this machine has on a network; None where it has none, or there is no such network."""
-        with self._translated():
-            known = await self._docker.networks.list(filters={"name": [network]})
-        for one in known:
-            if one["Name"] == network:
-                return next((pool["Gateway"] for pool in one["IPAM"].get("Config") or () if pool.get("Gateway")), None)
+        for one in await self._networks_named(network):
+            return next((pool["Gateway"] for pool in one["IPAM"].get("Config") or () if pool.get("Gateway")), None)
         return None
 
-    async def make_network(self, config: Mapping[str, Any]) -> None:
-        """Make a network unless there is one of this name."""
-        async with self._making_networks:  # an older daemon would make two of one name, and then find neither
-            await self._make_network(config)
+    async def make_network(self, config: Mapping[str, Any], *, way_out: str) -> None:
+        """Make a network, unless there is one of this name that is as this one would be.
 
-    async def _make_network(self, config: Mapping[str, Any]) -> None:
+        Errors: DockerRefused where there is another: who made it may have put anybody there. ``way_out`` says what to do then.
+        """
+        async with self._making_networks:  # an older daemon would make two of one name, and then find neither
+            if not await self._has_network(config, way_out):
+                with self._translated():
+                    try:
+                        await self._docker.networks.create({"CheckDuplicate": True, **config})
+                        return
+                    except DockerError as error:
+                        if error.status != 409:
+                            raise
+                await self._has_network(config, way_out)  # somebody else was faster
+
+    async def _has_network(self, config: Mapping[str, Any], way_out: str) -> bool:
+        name = config["Name"]
+        found = await self._networks_named(name)
+        if differences := [said for one in found for said in _differences(one, config)]:
+            raise DockerRefused(
+                409, f"A Docker network {name} exists that is not this server's: {', '.join(differences)}. {way_out}"
+            )
+        return bool(found)
+
+    async def _networks_named(self, name: str) -> list[Mapping[str, Any]]:
         with self._translated():
-            known = await self._docker.networks.list(filters={"name": [config["Name"]]})
-            if any(one["Name"] == config["Name"] for one in known):
-                return
-            try:
-                await self._docker.networks.create({"CheckDuplicate": True, **config})
-            except DockerError as error:
-                if error.status != 409:  # somebody else was faster
-                    raise
+            found = await self._docker.networks.list(filters={"name": [name]})  # also those whose name has it as a part
+        return [one for one in found if one["Name"] == name]
 
     async def networks(self, labels: Mapping[str, str]) -> list[str]:
         """The names of all networks with these labels."""
@@ -273,6 +284,15 @@ def _unless_gone() -> Iterator[None]:
 
 def _having(labels: Mapping[str, str]) -> dict[str, list[str]]:
     return {"label": [f"{name}={value}" for name, value in labels.items()]}
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """In what a network is not as it was wanted."""
+    for name, expected in wanted.items():
+        if isinstance(expected, Mapping):
+            yield from _differences(found.get(name) or {}, expected)
+        elif found.get(name) != expected:
+            yield f"{name} is {found.get(name, 'not set')} (expected {expected})"
 
 
 def _reason(error: DockerError) -> str:

@@ -123,7 +123,11 @@ class DockerContainers:
         """The network that an instance's containers are going to join. Errors: InstanceStartError."""
         if not spec.network_isolation:
             if self._options.network is None:
-                await self._api.make_network(shared_network_config(daemon))
+                await self._api.make_network(
+                    shared_network_config(daemon),
+                    way_out=f"Remove it (docker network rm {NETWORK}), and it is made anew; "
+                    "or name in engine.docker_network the network that containers are to join.",
+                )
             return
         if not daemon.reaches_containers:
             # OURS: an isolated container has no published port, and AWS never runs without root.
@@ -131,7 +135,8 @@ class DockerContainers:
                 f"EnableNetworkIsolation is not possible here: {daemon.name} runs without root or in a machine of its own, where "
                 "the addresses of isolated containers cannot be reached."
             )
-        await self._api.make_network(isolated_network_config(owner, spec.instance_id))
+        config = isolated_network_config(owner, spec.instance_id)
+        await self._api.make_network(config, way_out=f"Remove it: docker network rm {config['Name']}")
 
     async def start(self, place: PlacedContainer, daemon: Daemon) -> RunningContainer:
         """Start one container, once its image and model data are there. It may have ended when this returns.

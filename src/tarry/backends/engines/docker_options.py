@@ -22,6 +22,7 @@ PORT = 8080
 NETWORK = "tarry"
 OWNER_LABEL = "tarry.owner"
 INSTANCE_LABEL = "tarry.instance"
+NETWORK_LABEL = "tarry.network"
 
 _BASE = "/opt/ml"
 _CA_BUNDLE = Path("/opt/tarry/ca-bundle.pem")
@@ -153,8 +154,14 @@ def isolated_network_config(owner: str, instance_id: str) -> Mapping[str, Any]:
 
 
 def shared_network_config(daemon: Daemon) -> Mapping[str, Any]:
-    """The network of all others. Podman does not know the option."""
-    return {"Name": NETWORK, "Driver": "bridge", "Options": {} if daemon.podman else _NO_COMMUNICATION}
+    """The network of all others, of every server on the daemon. Podman does not know the option."""
+    return {
+        "Name": NETWORK,
+        "Driver": "bridge",
+        "Internal": False,
+        "Options": {} if daemon.podman else _NO_COMMUNICATION,
+        "Labels": {NETWORK_LABEL: "shared"},
+    }
 
 
 def memory_bytes(name: str, options: DockerOptions, daemon: Daemon) -> int:
