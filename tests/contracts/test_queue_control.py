@@ -22,6 +22,7 @@ from tarry.core.history import (
     StopCause,
     UndecidedAttempt,
 )
+from tarry.core.instance import InstanceState, explain_failure
 from tarry.core.invocation import FinalAttempt, InvocationState, redriven
 from tarry.ports import (
     CHANNEL_STOPS,
@@ -33,7 +34,9 @@ from tarry.ports import (
     Claim,
     InvocationQuery,
     Overdue,
+    Remove,
     Renewed,
+    Replace,
     channel_invocation,
     channel_queue,
 )
@@ -289,6 +292,33 @@ async def test_every_attempt_is_remembered(case: Case) -> None:
     assert ended.outcome is not None
     assert (ended.outcome.attempt, ended.claimed_at_us) == (final, None)
     assert await case.records.history("unknown") is None
+
+
+@pytest.mark.parametrize(
+    ("ended_s", "state", "told"),
+    [
+        (0, InstanceState.FAILED, True),
+        (40, InstanceState.FAILED, True),
+        (41, InstanceState.FAILED, False),
+        (-1, InstanceState.FAILED, False),
+        (10, InstanceState.STOPPED, False),
+    ],
+    ids=["at its claim", "in time", "too late", "before", "stopped"],
+)
+async def test_a_lost_attempt_tells_why_its_instance_failed(case: Case, ended_s: int, state: InstanceState, told: bool) -> None:
+    await case.put("1")
+    (first,) = await case.claim()
+    case.clock.advance(10)
+    await case.queue.release(first.lease, replace(LOST, reason="It broke."))
+    (second,) = await case.claim()
+    await case.queue.release(second.lease, replace(RETURNED, reason="It stops."))
+    why = explain_failure("It ran out of memory.", ["what it printed"]) if state is InstanceState.FAILED else None
+    ended = replace(case.instance, state=state, ended_at_us=make.NOW_US + ended_s * SECOND_US, failure_reason=why)
+    await case.store.apply(Replace(ended))
+    reasons = [each.reason for each in (await history(case)).undecided]
+    assert reasons == ["It broke. It ran out of memory." if told else "It broke.", "It stops."]
+    await case.store.apply(Remove(replace(ended, revision=ended.revision + 1)))
+    assert [each.reason for each in (await history(case)).undecided] == ["It broke.", "It stops."]
 
 
 async def test_of_the_attempts_that_were_nobodys_fault_the_newest_are_remembered(case: Case) -> None:

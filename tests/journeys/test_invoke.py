@@ -146,6 +146,11 @@ def test_a_request_that_kills_its_instance_fails_after_three_and_the_endpoint_li
     subscriber.wait(lambda: answer["FailureLocation"] in subscriber.results("Failed"), "the poison request's end")
     (message,) = subscriber.results("Failed")[answer["FailureLocation"]]
     assert "3 times" in message["failureReason"]
+    assert "The model server ended with exit code 9." in message["failureReason"]
+    history = json.loads(deploy.read(server, answer["FailureLocation"]))["attemptHistory"]
+    assert ["ended with exit code 9" in each["reason"] for each in history] == [True] * 3
+    (variant,) = server.client("sagemaker").describe_endpoint(EndpointName=endpoint)["ProductionVariants"]
+    assert "The model server ended with exit code 9." in variant["VariantStatus"][0]["StatusMessage"]
     later = _invoke(server, endpoint, Body=b"still there")
     assert deploy.read(server, later["OutputLocation"]) == b"still there"
 

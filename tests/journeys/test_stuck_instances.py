@@ -52,13 +52,13 @@ class Endpoint:
                 return found
             assert time.monotonic() < deadline, f"{invocation_id} never ended: {found}"
 
-    def wait_for(self, count: int, message: str | None) -> None:
-        """Until DescribeEndpoint tells of so many instances in service, and this (None: nothing) of those that run or lack."""
+    def wait_for(self, count: int, message: str) -> None:
+        """Until DescribeEndpoint tells of so many instances in service, and this of those that run or lack or have failed."""
         deadline = time.monotonic() + WAIT_S
         while True:
             (variant,) = self._sagemaker.describe_endpoint(EndpointName=self.name)["ProductionVariants"]
-            status = variant.get("VariantStatus", [{}])[0].get("StatusMessage")
-            if variant["CurrentInstanceCount"] == count and (message in (status or "") if message else status is None):
+            status = variant.get("VariantStatus", [{}])[0].get("StatusMessage", "")
+            if variant["CurrentInstanceCount"] == count and message in status:
                 return
             assert time.monotonic() < deadline, f"never {count} and {message!r}: {variant}"
             os.sched_yield()
@@ -88,7 +88,7 @@ def test_an_instance_that_hangs_for_ever_is_replaced_while_the_other_serves(serv
     assert {each["State"] for each in meanwhile} == {"Completed"}
     assert hanging not in {instance for each in meanwhile for instance in _instances(each)}
     endpoint.wait_for(2, NO_ANSWER)
-    endpoint.wait_for(2, None)
+    endpoint.wait_for(2, "2 of 2 instances are in service. An instance failed")
     later = [endpoint.ask(wish(sleep=0.2)) for _ in range(10)]
     used = {instance for each in later for instance in _instances(endpoint.ended(each))}
     assert len(used) == 2
@@ -133,4 +133,4 @@ def test_what_a_stopped_process_holds_goes_to_its_successor(server: ServerProces
     assert len(set(_instances(found))) == 2
     assert {endpoint.ended(each)["State"] for each in queued} == {"Completed"}
     assert not process.is_running(), "the grace is for those who can hear"
-    endpoint.wait_for(1, None)
+    endpoint.wait_for(1, "1 of 1 instances are in service. An instance failed")

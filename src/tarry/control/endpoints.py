@@ -84,6 +84,7 @@ class EndpointCommands:
         rows = await store.find(Instance, endpoint_id=endpoint.id)
         instances = [row for row in rows if row.state is InstanceState.IN_SERVICE]
         pending = [one for one in deployments if one.state in MOVING]
+        now_us = self._context.clock.now_us()
         return EndpointDescription(
             endpoint=endpoint,
             active=next((one for one in deployments if one.id == endpoint.active_deployment_id), None),
@@ -91,14 +92,14 @@ class EndpointCommands:
             mixed=next((one for one in deployments if one.state is DeploymentState.ROLLBACK_FAILED), None),
             latest=deployments[-1] if deployments else None,
             routing=await store.get(Routing, endpoint.id),
-            now_us=self._context.clock.now_us(),
+            now_us=now_us,
             running=Counter((row.deployment_id, row.variant_name) for row in instances),
             running_on=Counter((row.deployment_id, row.variant_name, row.instance_type) for row in instances),
             waiting_for={
                 (deployment.id, variant.variant.name): waits
                 for deployment in deployments
                 for variant in deployment.variants
-                if (waits := waiting_for(deployment, variant, rows)) is not None
+                if (waits := waiting_for(deployment, variant, rows, now_us)) is not None
             },
         )
 

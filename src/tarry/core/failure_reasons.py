@@ -72,9 +72,10 @@ def unforeseen(error: Exception) -> str:
     return f"InternalError: The request could not be processed ({type(error).__name__}). See the server's log."
 
 
-def lost(attempts: int) -> str:
-    """OURS: the instance died under this request again and again."""
-    return f"InternalError: The instance or the server died while working on this request, {attempts} times. {_SEE_LOGS}"
+def lost(attempts: int, last: str | None) -> str:
+    """OURS: the instance died under this request again and again; ``last`` is why the last attempt was lost, in sentences."""
+    said = f"InternalError: The instance or the server died while working on this request, {attempts} times."
+    return f"{said} The last time: {last} {_SEE_LOGS}" if last else f"{said} {_SEE_LOGS}"
 
 
 def expired(invocation: Invocation) -> str:

@@ -3,9 +3,10 @@
 Written by the queue as a by-product of what it does anyway, read by people: nothing is decided by it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from tarry.core.instance import Instance, cause_of
 from tarry.core.invocation import Invocation, InvocationState, Outcome
 
 AHEAD_MAX = 100_000
@@ -33,6 +34,8 @@ class StopCause(StrEnum):
 
 SERVER_DIED = "The server died while the instance worked on the request."
 """The reason of an attempt whose lease a new server found void."""
+_TOLD_WITHIN_US = 30_000_000
+"""The end of an instance is noticed so much later than that of its connections, at most."""
 LEASE_RAN_OUT = "Nobody renewed the lease: whoever worked on the request died, or stood still for too long."
 
 
@@ -50,6 +53,18 @@ class UndecidedAttempt:
     end: AttemptEnd
     status: int | None = None
     reason: str | None = None
+
+
+def explained(attempt: UndecidedAttempt, instance: Instance | None) -> UndecidedAttempt:
+    """An attempt that was lost, with why its instance has failed, where that is known and was at that time.
+
+    Rows of failed instances are kept for a while only: a later look at the attempt has its own reason alone.
+    """
+    if attempt.end is not AttemptEnd.LOST or instance is None or instance.failure_reason is None:
+        return attempt
+    if not attempt.claimed_at_us <= (instance.ended_at_us or 0) <= attempt.ended_at_us + _TOLD_WITHIN_US:
+        return attempt
+    return replace(attempt, reason=f"{attempt.reason or ''} {cause_of(instance.failure_reason)}".lstrip())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,6 +94,11 @@ def ping_failure(endpoint_name: str, variant_name: str, instance_id: str, contai
     )
 
 
+def cause_of(failure_reason: str) -> str:
+    """What ``explain_failure`` was given: a FailureReason without the log."""
+    return failure_reason.partition(_LOG_HEADING)[0]
+
+
 def explain_failure(cause: str, log_lines: Sequence[str]) -> str:
     """A FailureReason: the cause, then as many of the last lines of the log as fit into 1024 characters."""
     cause = cause[:FAILURE_REASON_CHARS_MAX]

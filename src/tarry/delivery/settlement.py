@@ -12,7 +12,7 @@ import structlog
 from tarry.core import failure_reasons
 from tarry.core.errors import DependencyError, StorageFull, TarryError
 from tarry.core.failure_reasons import Failure
-from tarry.core.history import UndecidedAttempt
+from tarry.core.history import AttemptEnd, UndecidedAttempt
 from tarry.core.invocation import Invocation, InvocationState, Outcome
 from tarry.core.names import S3Location
 from tarry.core.notifications import result_notification
@@ -105,6 +105,11 @@ class Settlement:
         history = await self._records.history(work.claim.invocation.id)
         cause = history.record.stop_cause if history else None
         await self.fail(work, failure_reasons.stopped(cause), InvocationState.STOPPED)
+
+    async def lose(self, work: Work) -> None:
+        """End one that was lost too often, and say why it was lost the last time. Errors: as ``fail``."""
+        lost = [each for each in await self._undecided(work.claim) if each.end is AttemptEnd.LOST]
+        await self.fail(work, failure_reasons.lost(work.claim.lost_attempts, lost[-1].reason if lost else None))
 
     async def roll_forward(self, decision: Decision) -> None:
         """Publish and finish a decision whose process died. Repeats change nothing. Errors: StorageFull."""

@@ -89,7 +89,7 @@ class Sweeper:
             case Overdue.ENDPOINT_DELETED:
                 await self._settlement.fail(work, failure_reasons.endpoint_deleted(invocation.endpoint_name))
             case _:
-                await self._settlement.fail(work, failure_reasons.lost(claim.lost_attempts))
+                await self._settlement.lose(work)
 
     async def _one(self, work: Coroutine[Any, Any, None], invocation_id: str) -> None:
         """What goes wrong with one invocation does not hold up the others: its lease ends, and it comes again."""

@@ -31,7 +31,7 @@ from tarry.core.errors import (
 )
 from tarry.core.history import AttemptEnd
 from tarry.core.instance import Instance
-from tarry.core.invocation import PAYLOAD_BYTES_MAX, InvocationState
+from tarry.core.invocation import LOST_ATTEMPTS_MAX, PAYLOAD_BYTES_MAX, InvocationState
 from tarry.delivery.giving_back import LEAVING_TRIES_MAX, give_back
 from tarry.delivery.model_request import InputUnusable, model_request
 from tarry.delivery.pipeline import Pipeline
@@ -54,6 +54,8 @@ from tarry.ports import (
 log = structlog.get_logger(__name__)
 
 
+LAST_LOSS_S = 5.0
+"""The loss that ends a request waits so long: by then it is known how the instance ended, and the failure says it."""
 DRAINED = "The server was stopped, and its drain time ended before the request did."
 """The reason of an attempt that is cancelled, but for a stop of its invocation."""
 
@@ -218,6 +220,8 @@ class Worker:
             return await self._failed(work, failure_reasons.broken_answer(str(error), pipeline.where, work.status))
         said = "the instance takes no request" if untouched else "the instance died under a request"
         log.warning(said, instance_id=instance.id, invocation_id=work.claim.invocation.id, error=str(error))
+        if not untouched and work.claim.lost_attempts + 1 >= LOST_ATTEMPTS_MAX:
+            await self._clock.sleep(LAST_LOSS_S)
         back = replace(UNTOUCHED if untouched else LOST, reason=str(error))
         await give_back(self._queue, self._clock, work.claim.lease, back)
         return Attempted.INSTANCE_DEAD

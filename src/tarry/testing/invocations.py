@@ -1,7 +1,8 @@
 """What people ask about invocations and want of them, over the queue in memory."""
 
 from tarry.core.errors import InvalidRequest
-from tarry.core.history import InvocationHistory, InvocationRecord, QueuePlace, QueueState, StopCause
+from tarry.core.history import InvocationHistory, InvocationRecord, QueuePlace, QueueState, StopCause, explained
+from tarry.core.instance import Instance
 from tarry.core.invocation import TERMINAL, InvocationState
 from tarry.ports import CHANNEL_STOPS, InvocationQuery, Page, Wakeups
 from tarry.testing.outbox import FakeOutbox
@@ -26,7 +27,7 @@ class FakeInvocationRecords:
             return None
         return InvocationHistory(
             record=self._store.records[id],
-            undecided=tuple(row.undecided),
+            undecided=tuple([explained(each, await self._store.get(Instance, each.instance_id)) for each in row.undecided]),
             announced_at_us=self._outbox.announced.get(id),
             notification_error=self._outbox.error(id),
         )

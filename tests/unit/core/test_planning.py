@@ -8,7 +8,7 @@ from tests.support.control import TOPIC, a_deployment, a_variant, an_endpoint
 
 from tarry.core.deployment import Deployment, DeploymentState, Routing, Share, split_buckets
 from tarry.core.endpoint import EndpointStatus
-from tarry.core.instance import Instance, InstanceState
+from tarry.core.instance import Instance, InstanceState, explain_failure
 from tarry.core.planning import (
     CRASH_WINDOW_S,
     DRAIN_MARGIN_S,
@@ -49,6 +49,12 @@ E = EndpointStatus
 def row(id: str, state: InstanceState = S.IN_SERVICE, *, of: str = "d1", variant: str = "A", **changes: Any) -> Instance:
     values: dict[str, Any] = {"concurrency": 4, "created_at_us": 1, **changes}
     return Instance(id=id, endpoint_id="e", deployment_id=of, variant_name=variant, state=state, **values)
+
+
+def crashed(id: str, ago_s: int, **changes: Any) -> Instance:
+    """With a FailureReason as the instance's keeper writes it."""
+    reason = explain_failure(f"The model server was ended by signal 9. It was {id}.", ["a line", "of the log"])
+    return row(id, S.FAILED, ready_at_us=1, ended_at_us=NOW_US - ago_s * 1_000_000, failure_reason=reason, **changes)
 
 
 def view(*parts: Deployment | Instance, status: EndpointStatus = E.IN_SERVICE, **changes: Any) -> EndpointView:
@@ -333,9 +339,20 @@ def test_a_variant_of_weight_zero_takes_nothing_while_others_run() -> None:
             "1 of 2 instances are in service, 1 of them without an answer to GET /ping and therefore without new work, "
             "1 are starting (image and model data, then GET /ping).",
         ),
-        ([row("a"), row("b", S.FAILED)], "1 of 2 instances are in service."),
+        ([row("a"), row("b", S.FAILED, ended_at_us=NOW_US - 600_000_000)], "1 of 2 instances are in service."),
+        ([row("a"), row("b"), row("c", S.FAILED, ended_at_us=NOW_US - 1, out_of_capacity=True)], None),
+        (
+            [row("a"), crashed("b", 90), crashed("c", 40), row("d", S.STARTING)],
+            "1 of 2 instances are in service, 1 are starting (image and model data, then GET /ping). "
+            "An instance failed 40 s ago: The model server was ended by signal 9. It was c.",
+        ),
+        (
+            [row("a"), row("b"), crashed("c", 599)],
+            "2 of 2 instances are in service. An instance failed 599 s ago: The model server was ended by signal 9. It was c.",
+        ),
+        ([row("a"), row("b"), crashed("c", 599, variant="B")], None),
     ],
 )
 def test_what_a_variant_lacks_is_said(rows: list[Instance], words: str | None) -> None:
     deployment = a_deployment("d1", a_variant(count=2))
-    assert waiting_for(deployment, deployment.variants[0], rows) == words
+    assert waiting_for(deployment, deployment.variants[0], rows, NOW_US) == words

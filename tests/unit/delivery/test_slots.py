@@ -122,7 +122,7 @@ async def test_after_a_timeout_an_instance_gets_nothing_until_it_answers() -> No
             await settle_down(2000)
         [told] = [one for one in logs if "within its time limit" in one["event"]]
         assert told["instance_id"] == world.instance.id
-        assert told["logs"].startswith(f"logs/{told['endpoint']}/")
+        assert told["logs"] == f"tarry logs {told['endpoint']} --instance {told['instance_id']}"
         assert await world.state("0") is InvocationState.FAILED
         await world.put("1")
         await settle_down(2000)
@@ -180,6 +180,7 @@ async def test_a_poison_request_takes_its_neighbours_with_it_once_and_not_again(
             await settle_down(400)
             world.models.closed.clear()
             world.wakeups.notify("queue:endpoint-e")
+            world.clock.advance(1)
             await world.sweeper.sweep()
         assert await _states(world, range(3)) == [InvocationState.COMPLETED] * 3
         record = await world.record("3")

@@ -5,13 +5,17 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.delivery import World, settle_down
+from tests.support.delivery import ADDRESS, World, settle_down
 
 from tarry.core.endpoint import EndpointStatus
-from tarry.core.errors import StorageFull
+from tarry.core.errors import ModelServerUnreachable, StorageFull
+from tarry.core.history import LEASE_RAN_OUT
+from tarry.core.instance import InstanceState, explain_failure
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, InvocationState
 from tarry.delivery.work import Work
-from tarry.ports import Reaped
+from tarry.delivery.worker import LAST_LOSS_S, Attempted
+from tarry.ports import ModelRequest, Reaped
+from tarry.testing.modelserver import FakeAnswer
 
 
 async def test_an_expired_request_ends_expired_and_is_told_as_failed() -> None:
@@ -38,7 +42,39 @@ async def test_the_third_lost_attempt_fails_the_request() -> None:
     record = await world.record()
     assert record.state is InvocationState.FAILED
     assert record.outcome is not None
-    assert "3 times" in (record.outcome.reason or "")
+    assert f"3 times. The last time: {LEASE_RAN_OUT} See" in (record.outcome.reason or "")
+
+
+async def test_how_the_instances_ended_is_told_of_a_request_that_was_lost_too_often() -> None:
+    """The row of the last one says so only some seconds after its connections broke."""
+    world = await World().deploy()
+    invocation = await world.put()
+
+    async def dying(request: ModelRequest, body: bytes) -> FakeAnswer:
+        world.models.closed.add(ADDRESS)
+        raise ModelServerUnreachable("The connection broke.")
+
+    world.models.answering = dying
+    for _ in range(LOST_ATTEMPTS_MAX - 1):
+        assert await world.attempt() is Attempted.INSTANCE_DEAD
+        world.models.closed.clear()
+    last = asyncio.create_task(world.attempt())
+    await settle_down()
+    assert await world.state() is InvocationState.RUNNING
+    world.clock.advance(3)
+    reason = explain_failure("The model server was ended by signal 9. It ran out of memory.", ["what it printed"])
+    await world.set_instance(state=InstanceState.FAILED, ended_at_us=world.clock.now_us(), failure_reason=reason)
+    world.clock.advance(LAST_LOSS_S - 3)
+    assert await last is Attempted.INSTANCE_DEAD
+    assert await world.sweeper.sweep() == 1
+    stored = world.objects.get(invocation.failure_location)
+    assert stored is not None
+    failure = json.loads(stored.body)
+    why = "The connection broke. The model server was ended by signal 9. It ran out of memory."
+    assert f"3 times. The last time: {why} See the SageMaker" in failure["failureReason"]
+    assert [each["reason"] for each in failure["attemptHistory"]] == [why] * LOST_ATTEMPTS_MAX
+    (outgoing,) = await world.announced()
+    assert why in json.loads(outgoing.notification.message)["failureReason"]
 
 
 async def test_requests_of_a_deleted_endpoint_fail_with_that_reason() -> None:

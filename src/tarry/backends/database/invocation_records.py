@@ -1,13 +1,16 @@
 """ports.InvocationRecords in SQL: what became of invocations, read beside the writer."""
 
-from sqlalchemy import Connection, bindparam, func, literal, select, tuple_
+from typing import Any
 
+from sqlalchemy import Connection, Row, bindparam, func, literal, select, tuple_
+
+from tarry.backends.database.documents import load
 from tarry.backends.database.invocation_pages import read_page, read_token
 from tarry.backends.database.pace import attempt_s, count_running
 from tarry.backends.database.prepared import Prepared
 from tarry.backends.database.queue_rows import CLAIMABLE_ROWS, QUEUED_ROWS
 from tarry.backends.database.records import RECORD, read_record
-from tarry.backends.database.schema import attempt, backlog, invocation, invocation_body, outbox
+from tarry.backends.database.schema import attempt, backlog, instance, invocation, invocation_body, outbox
 from tarry.backends.database.transactions import Database
 from tarry.core.deployment import BUCKETS
 from tarry.core.history import (
@@ -19,11 +22,18 @@ from tarry.core.history import (
     QueuePlace,
     QueueState,
     UndecidedAttempt,
+    explained,
 )
+from tarry.core.instance import Instance
 from tarry.core.invocation import InvocationState
 from tarry.ports import Clock, InvocationQuery, Page
 
-_ATTEMPTS = select(attempt).where(attempt.c.invocation_id == bindparam("id")).order_by(attempt.c.seq)
+_ATTEMPTS = (
+    select(attempt, instance.c.document.label("instance"))
+    .outerjoin(instance, instance.c.id == attempt.c.instance_id)
+    .where(attempt.c.invocation_id == bindparam("id"))
+    .order_by(attempt.c.seq)
+)
 _ERROR = select(outbox.c.error).where(outbox.c.id == bindparam("id"))
 _BODY = select(invocation_body.c.body).where(invocation_body.c.invocation_id == bindparam("id"))
 _STATE = Prepared(select(invocation.c.state).where(invocation.c.id == bindparam("of")))
@@ -71,24 +81,25 @@ def _history(connection: Connection, id: str) -> InvocationHistory | None:
     row = connection.execute(RECORD.where(invocation.c.id == id)).one_or_none()
     if row is None:
         return None
-    undecided = tuple(
-        UndecidedAttempt(
-            number=each.number,
-            instance_id=each.instance_id,
-            claimed_at_us=each.claimed_at_us,
-            ended_at_us=each.ended_at_us,
-            end=AttemptEnd(each.end),
-            status=each.status,
-            reason=each.reason,
-        )
-        for each in connection.execute(_ATTEMPTS, {"id": id})
-    )
     return InvocationHistory(
         record=read_record(row),
-        undecided=undecided,
+        undecided=tuple(_read_attempt(each) for each in connection.execute(_ATTEMPTS, {"id": id})),
         announced_at_us=row.announced_at_us,
         notification_error=connection.execute(_ERROR, {"id": id}).scalar_one_or_none(),
     )
+
+
+def _read_attempt(row: Row[Any]) -> UndecidedAttempt:
+    attempt = UndecidedAttempt(
+        number=row.number,
+        instance_id=row.instance_id,
+        claimed_at_us=row.claimed_at_us,
+        ended_at_us=row.ended_at_us,
+        end=AttemptEnd(row.end),
+        status=row.status,
+        reason=row.reason,
+    )
+    return explained(attempt, None if row.instance is None else load(Instance, row.instance))
 
 
 # ---------------------------------------------------------------------------------------------------------------- queue

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tarry.core.catalog import InstancePool, Variant
 from tarry.core.deployment import DeployedVariant, Deployment
-from tarry.core.instance import NOT_YET, Instance, InstanceState
+from tarry.core.instance import NOT_YET, Instance, InstanceState, cause_of
 from tarry.core.planning.actions import Action, DrainInstance, StartInstance, StopInstance
 from tarry.core.planning.view import EndpointView
 
@@ -17,6 +17,7 @@ CAPACITY_RETRY_S = 30
 COUNTED = NOT_YET | {InstanceState.IN_SERVICE}
 
 _SECOND_US = 1_000_000
+_CRASH_WINDOW_US = CRASH_WINDOW_S * _SECOND_US
 
 Targets = Mapping[tuple[str, str], int]
 """How many instances each (deployment id, variant name) should have."""
@@ -91,14 +92,22 @@ def lacks_capacity(view: EndpointView, deployment: Deployment, variant: Variant,
     return f"{reason} None of the instance pools of variant {variant.name} has room: {types}."
 
 
-def waiting_for(deployment: Deployment, variant: DeployedVariant, instances: Sequence[Instance]) -> str | None:
-    """What a variant lacks at this moment, for people who wait for it; None where all that is desired is InService."""
+def waiting_for(deployment: Deployment, variant: DeployedVariant, instances: Sequence[Instance], now_us: int) -> str | None:
+    """What a variant lacks at this moment, and why an instance failed lately, for people who wait for it or for its answers.
+
+    None where all that is desired is InService, and none has failed within CRASH_WINDOW_S.
+    """
     rows = [row for row in instances if row.deployment_id == deployment.id and row.variant_name == variant.variant.name]
     ready = [row for row in rows if row.state is InstanceState.IN_SERVICE]
     silent = sum(row.unanswered_since_us is not None for row in ready)
-    if len(ready) >= variant.desired_count and not silent:
+    crash = _last_crash(rows, now_us)
+    if len(ready) >= variant.desired_count and not silent and crash is None:
         return None
-    said = f"{len(ready)} of {variant.desired_count} instances are in service"
+    return f"{_lacks(variant, rows, len(ready), silent)} {crash or ''}".rstrip()
+
+
+def _lacks(variant: DeployedVariant, rows: Sequence[Instance], ready: int, silent: int) -> str:
+    said = f"{ready} of {variant.desired_count} instances are in service"
     if silent:
         said = f"{said}, {silent} of them without an answer to GET /ping and therefore without new work"
     if starting := [row for row in rows if row.state in NOT_YET]:
@@ -112,3 +121,12 @@ def waiting_for(deployment: Deployment, variant: DeployedVariant, instances: Seq
             f"instance has ended. {last.failure_reason or ''}".rstrip()
         )
     return f"{said}."
+
+
+def _last_crash(rows: Sequence[Instance], now_us: int) -> str | None:
+    recent = [row for row in failed_of(rows) if not row.out_of_capacity and now_us - (row.ended_at_us or 0) < _CRASH_WINDOW_US]
+    if not recent:
+        return None
+    last = max(recent, key=lambda row: row.ended_at_us or 0)
+    ago_s = (now_us - (last.ended_at_us or 0)) // _SECOND_US
+    return f"An instance failed {ago_s} s ago: {cause_of(last.failure_reason or 'nobody knows why.')}"

@@ -55,7 +55,7 @@ def _active_variant_status(
     message = described.waiting_for.get((active.id, variant.variant.name))
     if described.endpoint.status is not EndpointStatus.IN_SERVICE or message is None:
         return None
-    # OURS: AWS says nothing while instances of an endpoint that is InService do not answer, or are being replaced.
+    # OURS: AWS says nothing where instances of an endpoint that is InService do not answer, are replaced, or have failed lately.
     return [{"Status": "Updating", "StatusMessage": message}]
 
 
