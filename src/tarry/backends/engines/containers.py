@@ -15,6 +15,7 @@ from tarry.backends.engines.exit_codes import exit_code
 from tarry.backends.engines.homes import Home, Sandbox
 from tarry.backends.engines.launching import Program, launch
 from tarry.backends.engines.logs import LogFiles
+from tarry.backends.engines.machine import oom_kills
 from tarry.backends.engines.processes import TOKEN_VARIABLE, end_carriers, gone, listener_is_ours, send, tree
 from tarry.backends.engines.variables import Cloud, server_variables
 from tarry.backends.images import PreparedImage
@@ -64,6 +65,8 @@ class RunningProcess:
     started_at: float
     """On the monotonic clock."""
     watch: "asyncio.Task[None]"
+    oom_kills_before: int | None
+    """What ``machine.oom_kills`` said when it was started."""
 
     @property
     def address(self) -> str:
@@ -75,6 +78,19 @@ class RunningProcess:
         """None while it runs; negative: ended by that signal, whether the first process is its own or that of a sandbox."""
         code = self.process.returncode
         return None if code is None else exit_code(code)
+
+    @property
+    def cause(self) -> str | None:
+        """What else is known of its end: whether memory may have been the reason. Without a count of the kernel's, nothing."""
+        if self.exit_code != -signal.SIGKILL or self.oom_kills_before is None:
+            return None
+        kills = (oom_kills() or 0) - self.oom_kills_before
+        if kills <= 0:
+            return None
+        return (
+            f"While it ran, the kernel ended processes of this server for want of memory: {kills}, likely this one among them. "
+            "Give the server more memory, or run fewer instances or a smaller model or batch."
+        )
 
 
 class Containers:
@@ -135,7 +151,7 @@ class Containers:
             command=image.command, environment=environment, user=self._sandbox.user, processes_max=self._processes_max
         )
         wrapped = await asyncio.to_thread(self._sandbox.wrapped, place.home)
-        started_at = time.monotonic()
+        started_at, kills = time.monotonic(), oom_kills()
         marks = {TOKEN_VARIABLE: place.token}
         output = self._logs.open(place.log_name)
         try:
@@ -146,7 +162,9 @@ class Containers:
         finally:
             os.close(output)
         watch = asyncio.create_task(self._watch(process, place), name=f"watch {spec.instance_id}")
-        return RunningProcess(place=place, process=process, ports=ports, started_at=started_at, watch=watch)
+        return RunningProcess(
+            place=place, process=process, ports=ports, started_at=started_at, watch=watch, oom_kills_before=kills
+        )
 
     async def _watch(self, process: asyncio.subprocess.Process, place: Place) -> None:
         """Keep a container's log short as long as it runs.

@@ -31,6 +31,14 @@ def measure_machine(root: Path = _ROOT) -> Machine:
     return Machine(vcpus=max(int(vcpus), 1), memory_bytes=total, memory_free_bytes=max(free, 0))
 
 
+def oom_kills(root: Path = _ROOT) -> int | None:
+    """How many processes of this server and its instances the kernel has ended for want of memory; None: it does not say."""
+    for group in _groups(root):
+        with contextlib.suppress(OSError):
+            return _table(group / "memory.events").get("oom_kill")
+    return None
+
+
 def _groups(root: Path) -> Iterator[Path]:
     """The control group of this process and those around it, innermost first."""
     try:

@@ -112,6 +112,7 @@ class ProcessEngine:
                 exit_code=_exit_code(running),
                 ended=_ended(running),
                 running_s=time.monotonic() - max(one.started_at for one in running),
+                cause=_cause(running),
             )
             for instance_id, running in self._running.items()
         ]
@@ -205,6 +206,12 @@ def _exit_code(running: Sequence[RunningProcess]) -> int | None:
 def _ended(running: Sequence[RunningProcess]) -> int | None:
     """Which container has ended, the first of them."""
     return next((index for index, one in enumerate(running) if one.exit_code is not None), None)
+
+
+def _cause(running: Sequence[RunningProcess]) -> str | None:
+    """What else is known of the end of that one."""
+    ended = _ended(running)
+    return None if ended is None else running[ended].cause
 
 
 def _model_directories(container: ContainerSpec) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tarry.backends.engines.machine import measure_machine
+from tarry.backends.engines.machine import measure_machine, oom_kills
 from tarry.core.placement import Machine
 
 MIB = 2**20
@@ -52,3 +52,12 @@ def test_a_group_that_is_full_has_nothing_free(root: Path) -> None:
     write(root / "proc/self/cgroup", "0::/\n")
     group(root, "", memory_max=str(MIB), memory_current=str(2 * MIB), memory_stat="")
     assert measure_machine(root).memory_free_bytes == 0
+
+
+def test_what_the_kernel_ended_for_want_of_memory_is_counted_by_the_servers_own_group(root: Path) -> None:
+    assert oom_kills(root) is None
+    write(root / "proc/self/cgroup", "4:memory:/x\n0::/outer/inner\n")
+    group(root, "outer", memory_events="low 0\noom 5\noom_kill 5\n")
+    assert oom_kills(root) == 5, "of the first around it that counts"
+    group(root, "outer/inner", memory_events="low 0\nhigh 0\nmax 7\noom 3\noom_kill 2\noom_group_kill 0\n")
+    assert oom_kills(root) == 2

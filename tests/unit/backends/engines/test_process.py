@@ -128,6 +128,35 @@ async def test_a_crash_at_start_is_seen_with_its_last_words(engine: ProcessEngin
     assert (await engine.log_tail("i-1", 10))[-1] == "no such weights"
 
 
+@pytest.mark.parametrize(
+    ("counts", "crash", "said"),
+    [
+        ((3, 4), None, "want of memory: 1, likely this one"),
+        ((3, 3), None, None),
+        ((None, None), None, None),
+        ((3, 4), "by itself", None),
+    ],
+    ids=["counted", "not for want of memory", "not known", "by itself"],
+)
+async def test_that_memory_may_have_been_the_reason_is_said_where_the_kernel_counted_it(
+    engine: ProcessEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    counts: tuple[int | None, ...],
+    crash: str | None,
+    said: str | None,
+) -> None:
+    before, after = counts
+    monkeypatch.setattr(containers, "oom_kills", lambda: before)
+    await engine.start(spec() if crash is None else spec(STUB_CRASH=crash))
+    monkeypatch.setattr(containers, "oom_kills", lambda: after)
+    if crash is None:
+        [running] = engine._running["i-1"]
+        running.process.kill()
+        assert await ended(engine) == -signal.SIGKILL
+    [status] = await engine.observe()
+    assert (said in (status.cause or "")) if said else (status.cause is None)
+
+
 async def test_a_death_is_observed_and_its_children_end_too(engine: ProcessEngine, tmp_path: Path) -> None:
     await engine.start(spec(STUB_CHILD="1"))
     *_, line = [line for line in await engine.log_tail("i-1", 10) if line.startswith("child ")]  # several if a port was taken
