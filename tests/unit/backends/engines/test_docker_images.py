@@ -82,7 +82,7 @@ class Daemon:
 
     async def pull(self, reference: str, login: Mapping[str, str] | None) -> AsyncGenerator[Mapping[str, Any]]:
         self.pulled.append((reference, login))
-        yield {"status": "Downloading", "id": "layer", "progressDetail": {"current": 1 << 20, "total": 3 << 20}}
+        yield {"status": "Downloading", "id": "layer", "progressDetail": {"current": 100 << 20, "total": 300 << 20}}
         if self.error is not None:
             raise DockerRefused(0, self.error)
         self.images.add(reference)
@@ -128,7 +128,7 @@ async def test_how_far_a_pull_has_come_is_told_in_mebibytes(monkeypatch: pytest.
     monkeypatch.setattr(docker_images, "_SAY_EVERY_S", 0.0)
     said: list[str] = []
     await DockerImages(cast("DockerApi", Daemon()), "always", Logins(Path("/nowhere")), said.append).provide("model:1")
-    assert said == ["pulling model:1", "pulling model:1: 1 of 3 MiB", "pulled model:1"]
+    assert said == ["pulling model:1", "pulling model:1: 100 of 300 MiB", "pulled model:1"]
 
 
 # ----------------------------------------------------------------------------------------------------------------- logins
