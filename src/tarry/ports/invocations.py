@@ -28,7 +28,7 @@ class InvocationRecords(Protocol):
     """What became of invocations. Reads see every committed change."""
 
     async def history(self, id: str) -> InvocationHistory | None:
-        """All that is known of this invocation, or None."""
+        """All that is known of this invocation, or None. Of a lost attempt also why its instance failed, while that has a row."""
         ...
 
     async def state(self, id: str) -> InvocationState | None:
