@@ -5,6 +5,7 @@ import os
 import pwd
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,11 @@ def test_a_models_code_does_not_see_the_servers_data(sandboxed: ServerProcess) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED HERE: needs root")
-def test_a_server_of_root_lets_instances_become_another_user(tmp_path: Path, can_sandbox: None) -> None:
+def test_a_server_of_root_lets_instances_become_another_user(
+    tmp_path: Path, can_sandbox: None, request: pytest.FixtureRequest
+) -> None:
+    """Also where its umask would keep them from all that it writes, as a service's may."""
+    request.addfinalizer(partial(os.umask, os.umask(0o077)))
     with ServerProcess(tmp_path / "data", settings={"TARRY_ENGINE__USER": "nobody"}) as server:
         deploy.endpoint(server, "nobody", deploy.bucket(server, "nobodys"))
         code = "import os, boto3; boto3.client('s3').put_object(Bucket='nobodys', Key='k', Body=b'x'); seen = os.getuid()"

@@ -39,11 +39,24 @@ THREADS_MAX = 64
 """For what blocks: they wait for the disk far more than they reckon, and a model that is unpacked for minutes, or a slow disk's
 fsync, must not keep everybody else's bytes waiting. Python's own number is the processors' plus four."""
 
+UMASK = 0o022
+"""DIR keeps all others out by its own mode; instances that are another user have to read what is shown to them of it."""
+
 
 def _raise_file_limit() -> None:
     """Each connection and each open blob is a descriptor: take as many as the system lets this process have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _keep_descriptors_to_ourselves() -> None:
+    """What whoever started this server has left open (a lock, a pipe, a directory) is not for the programs that it starts."""
+    with os.scandir("/proc/self/fd") as entries:
+        numbers = [int(entry.name) for entry in entries]
+    for number in numbers:
+        if number > 2:
+            with contextlib.suppress(OSError):  # that of the list itself
+                os.set_inheritable(number, False)
 
 
 def run_server(settings: Settings) -> None:
@@ -53,6 +66,8 @@ def run_server(settings: Settings) -> None:
     """
     configure_log(settings.log.level)
     _raise_file_limit()
+    _keep_descriptors_to_ourselves()
+    os.umask(UMASK)
     directory = DataDirectory(settings.data_dir)
     directory.open()
     try:

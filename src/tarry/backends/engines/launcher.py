@@ -8,10 +8,12 @@ What to become is read from a file descriptor: the program's variables (``LD_PRE
 process, which a sandbox has not closed in yet, and its secrets must not stand in a command line that everybody may read.
 
 Arguments: the parent's process id (0: any), and the descriptor. Behind it, in JSON: ``command`` (the program and its arguments),
-``environment``, ``user`` (null, or uid, gid and groups to become), ``ignored`` (numbers of signals that the program ignores) and
-``processes_max`` (null, or how many processes and threads its user may have before it can start no more).
+``environment``, ``user`` (null, or uid, gid and groups to become), ``ignored`` (numbers of signals that the program ignores),
+``processes_max`` (null, or how many processes and threads its user may have before it can start no more) and ``kept`` (the
+descriptors above 2 that the program inherits: nothing else, whatever the server has open or was started with).
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -29,6 +31,7 @@ def main(argv: list[str]) -> int:
     parent = int(argv[1])
     with open(int(argv[2]), "rb") as handed_over:  # noqa: PTH123 - a descriptor
         wanted = json.load(handed_over)
+    _close_all_but(wanted["kept"])
     try:
         if wanted["processes_max"] is not None:
             _limit(wanted["processes_max"])
@@ -38,6 +41,15 @@ def main(argv: list[str]) -> int:
         return _execute(wanted["command"], wanted["environment"], wanted["ignored"])
     except OSError as error:
         return _refuse(f"{error.filename or 'the system'}: {error.strerror}")
+
+
+def _close_all_but(kept: list[int]) -> None:
+    with os.scandir("/proc/self/fd") as entries:
+        numbers = [int(entry.name) for entry in entries]
+    for number in numbers:
+        if number > 2 and number not in kept:
+            with contextlib.suppress(OSError):  # that of the list itself
+                os.close(number)
 
 
 def _limit(processes_max: int) -> None:

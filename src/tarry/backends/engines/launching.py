@@ -73,14 +73,14 @@ async def launch(
 ) -> asyncio.subprocess.Process:
     """Start a program that the kernel kills when this server dies.
 
-    ``marks`` are the only variables of the processes before the program's own; ``keep`` are further descriptors that it inherits.
-    The rest are options of ``asyncio.create_subprocess_exec``. Errors: OSError.
+    ``marks`` are the only variables of the processes before the program's own; ``keep`` are the only descriptors that it inherits
+    above 2, unless it is wrapped. The rest are options of ``asyncio.create_subprocess_exec``. Errors: OSError.
     """
     with _descriptors() as descriptors:
         first = program
         if wrapped is not None:
             first = _around(program, wrapped, descriptors, marks)
-        wish = descriptors.add(_wish(first))
+        wish = descriptors.add(_wish(first, (*descriptors.numbers, *keep)))
         return await asyncio.create_subprocess_exec(
             sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(wish),
             stdin=asyncio.subprocess.DEVNULL, env=dict(marks), pass_fds=(*descriptors.numbers, *keep), **options,
@@ -95,7 +95,7 @@ def _around(program: Program, wrapped: Wrapped, descriptors: _Descriptors, marks
     return Program(command=command, environment=marks, ignored=(signal.SIGTERM,))
 
 
-def _wish(program: Program) -> bytes:
+def _wish(program: Program, kept: Sequence[int] = ()) -> bytes:
     user = program.user
     return json.dumps(
         {
@@ -104,6 +104,7 @@ def _wish(program: Program) -> bytes:
             "user": None if user is None else {"uid": user.uid, "gid": user.gid, "groups": list(user.groups)},
             "ignored": list(program.ignored),
             "processes_max": program.processes_max,
+            "kept": list(kept),
         }
     ).encode()
 

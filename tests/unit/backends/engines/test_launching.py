@@ -5,16 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from tarry.backends.engines import launching
-from tarry.backends.engines.launching import LAUNCHER, Program, launch
+from tarry.backends.engines.launching import LAUNCHER, Program, Wrapped, launch
 
 
-async def said_by(program: Program) -> str:
-    process = await launch(program, marks={}, stdout=asyncio.subprocess.PIPE)
+async def said_by(program: Program, *, wrapped: Wrapped | None = None, keep: Sequence[int] = ()) -> str:
+    process = await launch(program, marks={}, wrapped=wrapped, keep=keep, stdout=asyncio.subprocess.PIPE)
     said, _ = await process.communicate()
     assert process.returncode == 0
     return said.decode().strip()
@@ -38,6 +40,25 @@ async def test_the_servers_umask_is_not_handed_on() -> None:
         assert await said_by(shell("umask")) == "0022"
     finally:
         os.umask(before)
+
+
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_nothing_is_inherited_but_what_is_handed_over(is_wrapped: bool, tmp_path: Path) -> None:
+    """On uvloop, the server's own event loop, which closes nothing: whatever starts the server may have left it files open."""
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text('#!/bin/sh\nshift 3\nexec "$@"\n')
+    wrapper.chmod(0o755)
+    wrapped = Wrapped(wrapper=wrapper, arguments=("--x",), interpreter=Path(sys.executable), launcher=LAUNCHER)
+    inherited, kept = os.memfd_create("inherited", 0), os.memfd_create("kept")
+    try:
+        program = shell("cd /proc/$$/fd; for each in *; do readlink $each || :; done")
+        wanted = said_by(program, wrapped=wrapped if is_wrapped else None, keep=(kept,))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            files = [line for line in runner.run(wanted).splitlines() if "memfd" in line]
+    finally:
+        os.close(inherited)
+        os.close(kept)
+    assert files == ([] if is_wrapped else ["/memfd:kept (deleted)"])
 
 
 def test_nothing_is_started_for_a_server_that_has_ended_already(tmp_path: Path) -> None:
