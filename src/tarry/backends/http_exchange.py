@@ -12,7 +12,7 @@ import errno
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -36,6 +36,9 @@ _OUR_SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL)
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NUMERIC = re.compile(r"[0-9.]+|.*:.*")
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close by a reset, at once, with nothing left to send
+
+Recognise = Callable[[int], Awaitable[bool]]
+"""Whether a connection that has just been made to a TCP port of this machine is to the server that it is meant for."""
 
 # AWS: as error messages show it (deep-learning-containers#4668).
 HEADERS_TOO_LONG = (
@@ -240,14 +243,17 @@ class Exchange:
 
 
 @asynccontextmanager
-async def exchange(address: str, request: HttpRequest, *, timeout_s: float) -> AsyncIterator[Exchange]:
+async def exchange(
+    address: str, request: HttpRequest, *, timeout_s: float, recognise: Recognise | None = None
+) -> AsyncIterator[Exchange]:
     """Connect to a base URL and send the request, while the caller reads the answer. The time limit covers all of it.
 
-    Leaving the context ends the connection. Errors: ModelServerNotConnected, Throttled where this process lacks the means.
+    Who is not recognised is sent nothing. Leaving the context ends the connection.
+    Errors: ModelServerNotConnected, Throttled where this process lacks the means.
     """
     netloc, host, port = _parts(address)
     head = request.head(netloc)
-    sock = await _connect(host, port, min(timeout_s, _CONNECT_S))
+    sock = await _reach(host, port, min(timeout_s, _CONNECT_S), recognise)
     made = Exchange(sock, request, timeout_s)
     sending = asyncio.create_task(made.send(head))
     try:
@@ -267,6 +273,22 @@ def _parts(address: str) -> tuple[str, str, int]:
     if parts.hostname is None:
         raise ModelServerNotConnected(f"{address!r} is no address of a model server.")
     return parts.netloc, parts.hostname, parts.port or 80
+
+
+async def _reach(host: str, port: int, within_s: float, recognise: Recognise | None) -> socket.socket:
+    """A second time where the server has just begun to listen anew: it is recognised then."""
+    for _ in range(2):
+        sock = await _connect(host, port, within_s)
+        try:
+            if recognise is None or await recognise(port):
+                return sock
+        except BaseException as error:
+            sock.close()
+            if isinstance(error, OSError):
+                raise _not_connected(error) from error
+            raise
+        sock.close()
+    raise ModelServerNotConnected("The model server takes no connections: somebody else listens on its port.")
 
 
 async def _connect(host: str, port: int, within_s: float) -> socket.socket:

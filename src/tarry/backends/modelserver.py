@@ -7,7 +7,7 @@ long its body may be is the business of delivery.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from tarry.backends.http_exchange import HEADERS_TOO_LONG, Answer, HttpRequest, exchange
+from tarry.backends.http_exchange import HEADERS_TOO_LONG, Answer, HttpRequest, Recognise, exchange
 from tarry.core.errors import DependencyError, ModelResponseInvalid, Throttled
 from tarry.ports import ModelRequest, ModelResponse
 
@@ -23,10 +23,15 @@ _NO_LENGTH = "The response from container primary did not specify the required C
 class HttpModelServer:
     """ports.ModelServer over HTTP/1.1, one connection a request."""
 
+    def __init__(self, recognise: Recognise | None = None) -> None:
+        """``recognise`` tells of each connection whether it is to the container; left out: whoever answers is."""
+        self._recognise = recognise
+
     async def ping(self, address: str, *, timeout_s: float = 2.0) -> bool:
         """See ports.ModelServer."""
         try:
-            async with exchange(address, HttpRequest(method="GET", path="/ping"), timeout_s=timeout_s) as asked:
+            ping = HttpRequest(method="GET", path="/ping")
+            async with exchange(address, ping, timeout_s=timeout_s, recognise=self._recognise) as asked:
                 answer = await asked.head()
                 with suppress(DependencyError):  # a body means nothing; its end is waited for, so that no server sees a reset
                     _size(answer, _named(answer))
@@ -46,7 +51,7 @@ class HttpModelServer:
         """
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _OUR_HEADERS}
         posted = HttpRequest(method="POST", path="/invocations", headers=headers, size=request.size, chunks=request.chunks)
-        async with exchange(address, posted, timeout_s=timeout_s) as asked:
+        async with exchange(address, posted, timeout_s=timeout_s, recognise=self._recognise) as asked:
             answer = await asked.head()
             named = _named(answer)
             yield ModelResponse(

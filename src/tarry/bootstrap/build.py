@@ -291,7 +291,7 @@ async def _open_processes(ground: _Ground, model_data: ModelData) -> _Instances:
     await engine.open()
     await asyncio.to_thread(added_images(root).discard_old)
     ground.resources.push_async_callback(engine.close, grace_s=settings.engine.stop_grace_s)
-    return _Instances(models=HttpModelServer(), images=images, engine=engine, logs=logs)
+    return _Instances(models=HttpModelServer(engine.recognise), images=images, engine=engine, logs=logs)
 
 
 def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances, resources: AsyncExitStack) -> Tarry:

@@ -95,7 +95,7 @@ async def serve_local(wanted: Wanted, say: Say) -> Report:
             region="us-east-1",
             processes_max=settings.processes_max,
         )
-        models = HttpModelServer()
+        models = HttpModelServer(engine.recognise)
         await engine.open()
         try:
             return await _try(wanted, engine, models)

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -14,6 +15,7 @@ from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.exit_codes import exit_code
 from tarry.backends.engines.homes import Home, Sandbox
 from tarry.backends.engines.launching import Program, launch
+from tarry.backends.engines.listeners import Listeners
 from tarry.backends.engines.logs import LogFiles
 from tarry.backends.engines.machine import oom_kills
 from tarry.backends.engines.processes import TOKEN_VARIABLE, end_carriers, gone, listener_is_ours, send, tree
@@ -28,6 +30,11 @@ log = structlog.get_logger(__name__)
 _PORT_TRIES = 5
 _LISTEN_POLL_FIRST_S, _LISTEN_POLL_MAX_S = 0.02, 0.25
 _KILLED_WITHIN_S = 5.0
+_NOT_OURS = (
+    f"On {_PORT_TRIES} ports in a row somebody else listened while the model server started: other programs, or processes of its "
+    "own that nobody can tell for them. (Without a sandbox those are such as have left their session, their parents and their "
+    "environment; where the server is not root, also those that are not dumpable.)"
+)
 _BLAME_LINES = 20
 _LOOK_AT_LOG_S = 0.5
 """How often a log's length is looked at: what is written meanwhile it may be too long."""
@@ -111,6 +118,7 @@ class Containers:
         self._region = region
         self._cloud = cloud
         self._processes_max = processes_max
+        self._listeners = Listeners()
 
     async def start(self, place: Place) -> RunningProcess:
         """Start the process, on another port if somebody was faster; returns when it listens, or has ended.
@@ -133,14 +141,19 @@ class Containers:
                         await asyncio.shield(_end_processes(running, 0.0))
                     self._ports.give_back(ports)
             log.warning("a port was taken by somebody else", ports=list(ports), instance=place.instance.instance_id)
-        raise InstanceStartError(f"{_PORT_TRIES} ports in a row were taken by other programs while the model server started.")
+        raise InstanceStartError(_NOT_OURS)
 
     async def end(self, running: RunningProcess, grace_s: float) -> None:
         """SIGTERM to the group, SIGKILL to the whole tree after the grace; returns when all have ended."""
         await _end_processes(running, grace_s)
 
+    async def recognise(self, port: int) -> bool:
+        """See Listeners."""
+        return await self._listeners.recognise(port)
+
     def release(self, running: RunningProcess) -> None:
         """Give the ports of an ended container back."""
+        self._listeners.forget(running.ports[0])
         self._ports.give_back(running.ports)
 
     async def _spawn(self, place: Place, ports: range) -> RunningProcess:
@@ -213,7 +226,8 @@ class Containers:
         pause = _LISTEN_POLL_FIRST_S
         while True:
             ended = running.process.returncode is not None
-            verdict = await asyncio.to_thread(_listener, running)
+            is_ours = partial(listener_is_ours, running.ports[0], running.process.pid, running.place.token)
+            verdict = await asyncio.to_thread(self._listeners.look, running.ports[0], is_ours)
             if verdict is False:
                 return False
             if ended:
@@ -253,7 +267,3 @@ async def _end_processes(running: RunningProcess, grace_s: float) -> None:
     await end_carriers(token, _KILLED_WITHIN_S)
     await process.wait()
     await running.watch
-
-
-def _listener(running: RunningProcess) -> bool | None:
-    return listener_is_ours(running.ports[0], running.process.pid, running.place.token)

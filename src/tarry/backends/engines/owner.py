@@ -8,7 +8,7 @@ from tarry.files import write_file
 
 
 def read_or_make_token(file: Path) -> str:
-    """The secret of this data directory, made at its first use. Errors: OSError."""
+    """The token of this data directory, made at its first use. Errors: OSError."""
     with contextlib.suppress(FileNotFoundError):
         if token := file.read_text("ascii").strip():
             return token

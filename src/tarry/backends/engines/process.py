@@ -8,6 +8,7 @@ token is ever touched.
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,6 +118,10 @@ class ProcessEngine:
             for instance_id, running in self._running.items()
         ]
 
+    async def recognise(self, port: int) -> bool:
+        """Whether a connection that has just been made to an address' port is to that address' container. Errors: OSError."""
+        return await self._containers.recognise(port)
+
     async def measure(self) -> Machine:
         """See ports.Engine."""
         return self._room.measure()
@@ -171,7 +176,7 @@ class ProcessEngine:
                 sealed=_model_directories(container),
                 names=tuple(one.hostname for one in spec.containers if one.hostname is not None),
             ),
-            token=f"{self._token}/{spec.instance_id}/{index}/",
+            token=f"{self._token}/{spec.instance_id}/{index}/{secrets.token_hex(8)}",  # no other instance can know it
         )
         await asyncio.to_thread(self._sandbox.make, place.home)
         await lay_out(self._model_data, container, place.home.base, spec.model_data_timeout_s)

@@ -1,8 +1,9 @@
 """A model server is a tree of processes, and killing its first process ends neither its workers nor what outlived a crash.
 
-Members of a tree are known by two signs: the session that the first process leads (only while that process lives: afterwards
-its number may belong to somebody else), and a token in the environment that every descendant inherits. Nothing without one
-of the signs is ever touched. ``psutil`` compares start times before it signals, so a reused process number is never hit.
+Members of a tree are known by three signs: the session that the first process leads, descent from it (both only while that
+process lives: afterwards its number may belong to somebody else), and a token in the environment that every descendant
+inherits. Nothing without one of the signs is ever touched. ``psutil`` compares start times before it signals, so a reused
+process number is never hit.
 """
 
 import asyncio
@@ -29,8 +30,10 @@ def carriers(token: str) -> list[psutil.Process]:
 
 
 def tree(leader_pid: int, token: str) -> list[psutil.Process]:
-    """The processes of the session that a live leader leads, and all carriers of the token."""
+    """The processes of the session that a live leader leads, its descendants, and all carriers of the token."""
     found = {process.pid: process for process in carriers(token)}
+    with contextlib.suppress(psutil.Error):
+        found |= {process.pid: process for process in psutil.Process(leader_pid).children(recursive=True)}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid not in found and os.getsid(process.pid) == leader_pid:

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 INSTALL = "Install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap) and allow it to make namespaces."
 NOT_ISOLATED = (
     "Model servers share /etc, /tmp and the process list of this machine, and their code can read and change all that the "
-    "server's user can: keys, data, other instances."
+    "server's user can: keys, data, other instances. What it starts in a session and an environment of its own may outlive it."
 )
 
 

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -27,6 +28,8 @@ from tarry.core.errors import ImageNotFound, InstanceStartError, InsufficientCap
 from tarry.core.placement import PlacementRules
 from tarry.ports import ContainerSpec
 
+NOBODY = 2**22 + 1
+"""A process id that is beyond all that the kernel gives."""
 MODEL = "s3://bucket/model.tar.gz"
 
 
@@ -85,7 +88,8 @@ async def test_the_environment_is_built_from_nothing(
         spec(SAGEMAKER_PROGRAM="run.py", SAGEMAKER_BIND_TO_PORT="1", AWS_REGION="mine", LC_ALL="C.UTF-8")
     )
     environment = await get_json(f"{address}/environment")
-    assert environment.pop(TOKEN_VARIABLE).endswith("/i-1/0/")
+    token = (tmp_path / "engine-token").read_text()
+    assert re.fullmatch(rf"{token}/i-1/0/[0-9a-f]{{16}}", environment.pop(TOKEN_VARIABLE))  # the end is known to nobody else
     assert environment.pop("PATH")
     view = sandbox.view(Home(root=tmp_path / "instances/i-1/0"))
     assert environment.pop("PWD", str(view.home)) == str(view.home)
@@ -242,6 +246,22 @@ runpy.run_path(sys.path[0] + "/stub.py", run_name="__main__")
         await engine.close(grace_s=1)
 
 
+async def test_a_server_that_is_a_child_without_a_trace_is_the_instances_own(tmp_path: Path, sandbox: Sandbox) -> None:
+    """It has a session of its own and none of the variables: it descends from what does."""
+    serve = """
+import os, subprocess, sys
+port = {"SAGEMAKER_BIND_TO_PORT": os.environ["SAGEMAKER_BIND_TO_PORT"]}
+subprocess.run([sys.executable, sys.path[0] + "/stub.py"], env=port, start_new_session=True)
+"""
+    engine = process_engine(tmp_path, sandbox=sandbox, image=_image_with(tmp_path, serve))
+    await engine.open()
+    try:
+        [address] = await engine.start(spec())
+        assert await engine.recognise(int(address.rpartition(":")[2]))
+    finally:
+        await engine.close(grace_s=1)
+
+
 def test_a_listener_whose_owner_was_not_seen_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sockets are listed after their owners: one that came between has none. It is no foreign one for that."""
     real, looks = psutil.net_connections, 0
@@ -256,7 +276,7 @@ def test_a_listener_whose_owner_was_not_seen_is_looked_at_again(monkeypatch: pyt
         port = listening.getsockname()[1]
         assert listener_is_ours(port, os.getsid(0), "no token") is True
         assert looks == 2
-        assert listener_is_ours(port, -1, "no token") is False
+        assert listener_is_ours(port, NOBODY, "no token") is False
     assert listener_is_ours(port, os.getsid(0), "no token") is None
 
 

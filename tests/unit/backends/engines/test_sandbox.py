@@ -255,6 +255,7 @@ async def test_without_bubblewrap_there_is_one_warning_or_no_server(data: Path, 
     assert "not installed" in warning["reason"]
     assert "apt-get install bubblewrap" in warning["advice"]
     assert "keys, data, other instances" in warning["consequence"]
+    assert "may outlive it" in warning["consequence"]
     with pytest.raises(InvalidRequest, match=r"but bubblewrap \(bwrap\) is not installed. Install bubblewrap"):
         await choose_sandbox("bubblewrap", None, data)
 
