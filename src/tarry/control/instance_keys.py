@@ -1,17 +1,17 @@
 """A model's code reaches S3 and SNS as on AWS: each instance has a key pair of its own, bound to the model's ExecutionRoleArn.
 
-It is made before the instance starts and revoked when it has stopped. A server that is killed in between leaves keys behind,
-which nobody can use while it is down: the next one revokes them before it answers anybody.
+It is made before the instance starts and revoked when it has stopped, or as soon as it has failed. A server that is killed in
+between leaves keys behind, which nobody can use while it is down: the next one revokes them before it answers anybody.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 
 import structlog
 
 from tarry.control.access_keys import new_pair
 from tarry.core.errors import StorageFull, Throttled
-from tarry.core.keys import AccessKey
+from tarry.core.keys import AccessKey, without_secrets
 from tarry.core.policy import Policy, read_policy
 from tarry.ports import Clock, Credentials, Keyring
 
@@ -59,6 +59,11 @@ class InstanceKeys:
                     await self._keyring.revoke(key.id)
 
         await self._until_done(instance_id, revoke)
+
+    async def hide(self, instance_id: str, lines: Sequence[str]) -> tuple[str, ...]:
+        """Lines of an instance's log without its secrets: others read what is quoted of it."""
+        secrets = [key.secret for key in await self._keyring.list_of_instances() if key.instance_id == instance_id]
+        return tuple(without_secrets(line, secrets) for line in lines)
 
     async def sweep(self, live: AbstractSet[str]) -> None:
         """Revoke the keys of all instances but these. Errors: StorageFull, Throttled."""

@@ -259,7 +259,7 @@ class InstanceKeeper:
             silent = answers.index(False)
             if self._clock.monotonic() >= say_at:
                 say_at += SAY_EVERY_S
-                self._say_waiting(spec, await self._engine.log_tail(spec.instance_id, 1))
+                self._say_waiting(spec, await self._last_lines(spec.instance_id, 1))
             await self._clock.sleep(STARTUP_PING_EVERY_S)
         return f"{_ping_failure(spec, silent)} GET /ping did not answer 200 within {spec.startup_timeout_s} s."
 
@@ -333,13 +333,17 @@ class InstanceKeeper:
         return _Death(f"The model server {how}. {status.cause or ''}".rstrip(), status.ended or 0)
 
     async def _fail(self, instance_id: str, cause: str) -> None:
-        reason = explain_failure(cause, await self._engine.log_tail(instance_id, LOG_LINES))
+        reason = explain_failure(cause, await self._last_lines(instance_id, LOG_LINES))
         log.warning("an instance failed", instance_id=instance_id, cause=cause)
         await self._move(
             instance_id, InstanceState.FAILED, ended_at_us=self._clock.now_us(), failure_reason=reason
         )  # first the row, so that it gets no more work while it ends
-        await self._engine.stop(instance_id, grace_s=self._limits.stop_grace_s)
-        await self._keys.revoke(instance_id)
+        # Neither waits for the other: what its code has written down must be of no use, and a full disk must not keep it running.
+        await asyncio.gather(self._keys.revoke(instance_id), self._engine.stop(instance_id, grace_s=self._limits.stop_grace_s))
+
+    async def _last_lines(self, instance_id: str, count: int) -> tuple[str, ...]:
+        """Of its log, for others to read."""
+        return await self._keys.hide(instance_id, await self._engine.log_tail(instance_id, count))
 
     async def _end(self, instance_id: str, before: asyncio.Task[None] | None) -> None:
         if before is not None:

@@ -1,8 +1,10 @@
 """Each instance has a key of its own, and nobody has it any more once the instance is gone."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.control import ROLE, World
 
 from tarry.control.access_keys import AccessKeyCommands
@@ -15,6 +17,7 @@ from tarry.core.keys import AccessKey
 from tarry.core.names import Scope
 from tarry.core.policy import Verdict, read_policy
 from tarry.testing.clock import FakeClock
+from tarry.testing.engine import FakeEngine
 from tarry.testing.keyring import FakeKeyring
 
 ARN = "arn:aws:sts::123456789012:assumed-role/runner/SageMaker"
@@ -48,6 +51,31 @@ async def test_the_key_of_an_instance_that_dies_goes_with_it() -> None:
     await world.settle()
     [after] = keys_of(world)
     assert after.id != before.id
+
+
+class SlowToStop(FakeEngine):
+    """Its instances use all of their grace."""
+
+    async def stop(self, instance_id: str, *, grace_s: float = 30.0) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_key_that_a_failing_instance_prints_is_told_nobody_and_of_no_use_while_it_ends() -> None:
+    world = World(engine=SlowToStop())
+    world.models.unhealthy.add("http://127.0.0.1:20001")
+    await world.model_and_config()
+    with capture_logs() as logged:
+        await world.commands.endpoints.create(CreateEndpoint(name="Ep", config_name="c"))
+        await world.settle()
+        [key] = keys_of(world)
+        world.engine.write(world.engine.started[0].instance_id, f"AWS_SECRET_ACCESS_KEY={key.secret}")
+        await world.until(lambda: bool(world.instances("Failed")), within_s=1000)
+    assert keys_of(world) == []
+    [instance] = world.instances("Failed")
+    assert str(instance.failure_reason).endswith("AWS_SECRET_ACCESS_KEY=***")
+    assert "AWS_SECRET_ACCESS_KEY=***" in str(logged)
+    assert key.secret not in f"{instance} {logged}"
+    await world.reconciler.close()
 
 
 async def test_the_end_of_one_instance_leaves_the_keys_of_all_others() -> None:

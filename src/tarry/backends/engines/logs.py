@@ -169,7 +169,8 @@ class LogFiles:
             part = self._read(file, max(self._begin(file) + _size(file) - _TAIL_BYTES, 0), _TAIL_BYTES)
         except NotFound:
             return []
-        return [line[:_LINE_CHARS_MAX] for line in part.content.decode("utf-8", "replace").splitlines()[-lines:]]
+        text = part.content.replace(b"\0", b"").decode("utf-8", "replace")  # a program may leave holes in its log
+        return [line[:_LINE_CHARS_MAX] for line in text.splitlines()[-lines:]]
 
 
 def _older(file: Path) -> Path:

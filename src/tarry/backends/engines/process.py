@@ -8,6 +8,7 @@ token is ever touched.
 """
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from tarry.backends.images import ImageCatalogue, PreparedImage
 from tarry.backends.model_data import ModelData
 from tarry.backends.trees import discard_tree
 from tarry.core.errors import InstanceStartError
+from tarry.core.keys import HIDDEN
 from tarry.core.placement import Machine
 from tarry.ports import ContainerSpec, EngineStatus, InstanceSpec
 
@@ -128,7 +130,8 @@ class ProcessEngine:
 
     async def log_tail(self, instance_id: str, lines: int) -> tuple[str, ...]:
         """See ports.Engine."""
-        return await asyncio.to_thread(self._logs.tail, instance_id, lines)
+        tail = await asyncio.to_thread(self._logs.tail, instance_id, lines)
+        return tuple(re.sub(rf"\b{self._token}/[\w/.-]*", HIDDEN, line) for line in tail)
 
     async def _start(self, spec: InstanceSpec) -> tuple[str, ...]:
         """All containers or none: what has been started is ended again when another one cannot be."""

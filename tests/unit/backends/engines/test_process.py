@@ -424,6 +424,25 @@ async def test_a_killed_server_takes_its_instances_along(tmp_path: Path, name: s
         await process_engine(tmp_path).open()  # ends what a failed test has left
 
 
+async def test_what_is_quoted_of_a_log_does_not_have_the_token(engine: ProcessEngine, tmp_path: Path) -> None:
+    token = (tmp_path / "engine-token").read_text()
+    [address] = await engine.start(spec())
+    await seen_by(address, f"import os, sys; print(os.environ['{TOKEN_VARIABLE}'] + '\\0,', flush=True); seen = 1")
+    tail = await engine.log_tail("i-1", 5)
+    assert tail[-1] == "***,"
+    assert token not in " ".join(tail)
+
+
+def test_a_program_at_another_address_does_not_take_a_port_where_there_is_no_better_one() -> None:
+    """Else a model could take the whole range by listening at 127.0.0.2, and nothing could be started any more."""
+    port = _free_ports(2)
+    ports = PortRange(port, port + 1)
+    with socket.create_server(("127.0.0.2", port)):
+        assert [list(ports.take()), list(ports.take())] == [[port + 1], [port]]
+        with pytest.raises(InstanceStartError, match="No free port"):
+            ports.take()
+
+
 def _free_ports(count: int) -> int:
     """The first of some free ports in a row, outside the range that the system gives to anybody who asks for one."""
     for port in range(12000 + os.getpid() % 1000 * 5, 19990, count):
