@@ -36,6 +36,7 @@ class Listeners:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[frozenset[int], IsOurs]] = {}
+        _tells_cookies()  # found out now, and not in a moment when this process lacks descriptors
 
     def look(self, port: int, is_ours: IsOurs) -> bool | None:
         """Ask ``is_ours`` and, if so, remember the sockets; None also where they change just now. Blocks. Errors: OSError."""
