@@ -142,6 +142,29 @@ def test_a_policy_bounds_invocations_by_their_endpoint(
     assert refused(other.list_invocations, EndpointName="keys")[0] == "AccessDeniedException"
 
 
+def test_a_key_that_may_do_all_but_one_endpoint_does_not_reach_it_by_an_inference_id(
+    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extensions(monkeypatch)
+    runtime = server.client("sagemaker-runtime")
+    runtime.invoke_endpoint_async(EndpointName="keys", InputLocation="s3://keys/missing", InferenceId="secret")
+    statements = [
+        {"Effect": "Allow", "Action": "*", "Resource": "*"},
+        {"Effect": "Deny", "Action": "tarry:*", "Resource": f"{ARN}:endpoint/keys"},
+    ]
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps({"Statement": statements}))
+    excluded = client(server, "tarry", made(server, "create", "all-but-keys", "--policy", str(file)))
+    for call, params in [
+        (excluded.describe_invocation, {"InferenceId": "secret"}),
+        (excluded.stop_invocation, {"InferenceId": "secret"}),
+        (excluded.redrive_invocations, {"InferenceIds": ["secret"], "DryRun": True}),
+        (excluded.list_invocations, {}),
+    ]:
+        code, _, message = refused(call, **params)
+        assert (code, "secret" in message, "name what it is about" in message) == ("AccessDeniedException", False, True)
+
+
 def test_a_policy_bounds_objects(server: ServerProcess, limited: dict[str, Any]) -> None:
     s3, first = client(server, "s3", limited), server.client("s3")
     s3.put_object(Bucket=BUCKET, Key="mine/a", Body=b"1")

@@ -19,6 +19,11 @@ Demand = tuple[str, str]
 """Action and resource."""
 Resources = Callable[[Params, Scope], Iterable[str]]
 
+_NAME_ONE = (
+    ". It would reach all there is, so the policy has to allow it on * and to deny it nowhere; else name what it is about, where "
+    "the operation takes that: the EndpointName or the InvocationId"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -52,7 +57,9 @@ async def authorise(key: AccessKey, asked: Asked, keyring: Keyring, endpoint_of:
         if number > 0:
             await asyncio.sleep(0)  # DeleteObjects makes a thousand demands: others have their turn between them
         invocation_id = resource.removeprefix(_invocation_arn("", asked.scope))
-        if invocation_id != resource:
+        if _reaches_all(action, resource):
+            verdict = key.policy.judge_all(action)
+        elif invocation_id != resource:
             verdict = _verdict_on_invocation(key.policy, action, await endpoint_of(invocation_id), asked.scope)
         else:
             verdict = key.policy.judge(action, resource)
@@ -100,6 +107,11 @@ async def _with_stored_name(asked: Asked, keyring: Keyring) -> Asked:
     return asked
 
 
+def _reaches_all(action: str, resource: str) -> bool:
+    """OURS: our own operations that name no resource reach behind each, also one that the policy excludes by its name."""
+    return action.startswith("tarry:") and resource == "*"
+
+
 def _verdict_on_invocation(policy: Policy, action: str, endpoint_name: str | None, scope: Scope) -> Verdict:
     """OURS: an invocation is judged as its endpoint is, and one that does not exist as everything is.
 
@@ -120,8 +132,9 @@ def _denied(verdict: Verdict, principal: str, action: str, resource: str) -> Acc
         if verdict is Verdict.DENIED
         else f"because no identity-based policy allows the {action} action"
     )
+    advice = _NAME_ONE if _reaches_all(action, resource) else ""
     # AWS: IAM user guide, "Troubleshoot access denied error messages".
-    return AccessDenied(f"User: {principal} is not authorized to perform: {action} on resource: {shown} {because}")
+    return AccessDenied(f"User: {principal} is not authorized to perform: {action} on resource: {shown} {because}{advice}")
 
 
 # --------------------------------------------------------------------------------------------------------------- resources
@@ -215,7 +228,7 @@ def _access_key(params: Params, scope: Scope) -> Iterator[str]:
 
 
 def _invocation(params: Params, scope: Scope) -> Iterator[str]:
-    """The one that is named by our id. An InferenceId may be that of any: who asks by it has to be allowed to ask for all."""
+    """The one that is named by our id. An InferenceId may be that of any: who asks by it has to be allowed all of them."""
     invocation_id = params.get("InvocationId")
     yield "*" if invocation_id is None else _invocation_arn(invocation_id, scope)
 

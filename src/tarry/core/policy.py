@@ -80,6 +80,19 @@ class Policy:
             return Verdict.DENIED
         return Verdict.ALLOWED if covering else Verdict.NOT_ALLOWED
 
+    def judge_all(self, action: str) -> Verdict:
+        """What it says of an action on all resources at once: allowed on ``*``, and denied on none.
+
+        A deny of the action counts whatever it is about, since nobody can tell which resources there will be; an Allow of
+        ``NotResource`` excludes some, so it is not one of all.
+        """
+        named = self._actions.match(action.lower())
+        covering = [one for number, one in enumerate(self.statements) if (number in named) != one.except_actions]
+        if any(not one.allows for one in covering):
+            return Verdict.DENIED
+        of_all = any("*" in one.resources and not one.except_resources for one in covering)
+        return Verdict.ALLOWED if of_all else Verdict.NOT_ALLOWED
+
 
 def _lower(patterns: Iterable[str]) -> list[str]:
     return [pattern.lower() for pattern in patterns]

@@ -312,6 +312,50 @@ async def test_an_endpoint_that_is_denied_covers_its_invocations(effect: str) ->
         await authorise(key, stopping("i-2"), FakeKeyring(key), whose)
 
 
+EXCLUDING = {
+    "a deny": [{"Effect": "Allow", "Action": "*", "Resource": "*"}, {"Effect": "Deny", "Action": "tarry:*", "Resource": SECRET}],
+    "all but it": [{"Effect": "Allow", "Action": "tarry:*", "NotResource": SECRET}],
+    "all but mine denied": [
+        {"Effect": "Allow", "Action": "tarry:*", "Resource": "*"},
+        {"Effect": "Deny", "Action": "tarry:*", "NotResource": ENDPOINT},
+    ],
+}
+NAMING_NONE: dict[str, list[Mapping[str, Any]]] = {
+    "DescribeInvocation": [{"InferenceId": "x"}],
+    "WaitInvocation": [{"InferenceId": "x"}],
+    "StopInvocation": [{"InferenceId": "x"}],
+    "SetPriority": [{"InferenceId": "x", "Priority": 1}],
+    "ListInvocations": [{}, {"InferenceId": "x"}, {"States": ["Failed"]}],
+    "RedriveInvocations": [{"InferenceIds": ["x"], "DryRun": True}, {"InvocationIds": ["i-1"], "InferenceIds": ["x"]}, {}],
+    "ListAccessKeys": [{}],
+}
+
+
+@pytest.mark.parametrize("policy", EXCLUDING)
+async def test_what_names_no_endpoint_does_not_reach_one_that_is_excluded(policy: str) -> None:
+    excluding = replace(KEY, policy=read_policy(json.dumps({"Statement": EXCLUDING[policy]})))
+    all_, other = limited(("Allow", "tarry:*", "*")), limited(("Allow", "*", "*"), ("Deny", "sagemaker:*", SECRET))
+    for operation, all_params in NAMING_NONE.items():
+        for params in all_params:
+            request = asked("tarry", operation, params)
+            await authorise(all_, request, FakeKeyring(all_), whose)
+            await authorise(other, request, FakeKeyring(other), whose)
+            with pytest.raises(AccessDenied, match=rf"tarry:{operation} on resource: \* .*name .* the EndpointName or the Invo"):
+                await authorise(excluding, request, FakeKeyring(excluding), whose)
+    await authorise(excluding, asked("tarry", "ListInvocations", {**E, "InferenceId": "x"}), FakeKeyring(excluding), whose)
+    await authorise(excluding, stopping("i-1"), FakeKeyring(excluding), whose)
+
+
+def test_these_are_all_operations_of_ours_that_may_name_none() -> None:
+    all_params = {"InferenceId": "x", "InferenceIds": ["x"], "Name": "n"}
+    naming_none = set()
+    for operation in operations_known()["tarry"]:
+        if ("tarry:" + operation, "*") in demands_of(asked("tarry", operation, all_params)):
+            naming_none.add(operation)
+    required = {"DescribeQueue", "PurgeQueue", "PutRetryPolicy", "DeleteRetryPolicy", "ListInstanceLogs", "ReadInstanceLog"}
+    assert naming_none == NAMING_NONE.keys() | required
+
+
 async def test_others_have_their_turn_while_a_long_request_is_judged() -> None:
     objects = [{"Key": f"{'a' * 1000}{number}"} for number in range(100)]
     patterns = [f"arn:aws:s3:::*{'a' * 400}{letter}" for letter in "bcdefghijklm"]

@@ -114,6 +114,35 @@ def test_names_that_are_unique_without_case_are_compared_without_it(pattern: str
     assert judge([allow(), others], "x:Y", resource) is (ALLOWED if meant else DENIED)
 
 
+MINE, S3 = {"Resource": ENDPOINT}, {"Effect": "Deny", "Action": "s3:*", "Resource": "*"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "verdict"),
+    [
+        (allow(), ALLOWED),
+        (allow(Action="TARRY:List*"), ALLOWED),
+        (allow(Action="tarry:Describe*"), NOT_ALLOWED),
+        (allow(Resource=[ENDPOINT, "*"]), ALLOWED),
+        ([allow(**MINE), allow()], ALLOWED),
+        (allow(**MINE), NOT_ALLOWED),
+        ({"Effect": "Allow", "Action": "*", "NotResource": ENDPOINT}, NOT_ALLOWED),
+        ({"Effect": "Allow", "Action": "*", "NotResource": "*"}, NOT_ALLOWED),
+        ({"Effect": "Allow", "NotAction": "s3:*", "Resource": "*"}, ALLOWED),
+        ({"Effect": "Allow", "NotAction": "tarry:*", "Resource": "*"}, NOT_ALLOWED),
+        ([allow(), S3], ALLOWED),
+        ([allow(), {**DENY_ALL, **MINE}], DENIED),
+        ([{**DENY_ALL, "Action": "tarry:ListInvocations", **MINE}, allow()], DENIED),
+        ([allow(), {**DENY_ALL, "Action": "tarry:StopInvocation", **MINE}], ALLOWED),
+        ([allow(), {"Effect": "Deny", "Action": "*", "NotResource": ENDPOINT}], DENIED),
+        ([allow(), {"Effect": "Deny", "NotAction": "s3:*", **MINE}], DENIED),
+        ([allow(), {"Effect": "Deny", "NotAction": "tarry:*", **MINE}], ALLOWED),
+    ],
+)
+def test_an_action_on_everything_is_allowed_on_all_and_denied_on_none(statement: Any, verdict: Verdict) -> None:
+    assert read_policy(json.dumps({"Statement": statement})).judge_all("tarry:ListInvocations") is verdict
+
+
 def test_what_is_longer_than_any_resource_is_allowed_by_nothing() -> None:
     assert judge(allow(), resource="arn:aws:s3:::" + "b" * 63 + "/" + "k" * 1024) is ALLOWED
     assert judge(allow(), resource="arn:aws:s3:::b/" + "k" * 4096) is NOT_ALLOWED
