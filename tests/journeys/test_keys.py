@@ -155,12 +155,13 @@ def test_a_key_that_may_do_all_but_one_endpoint_does_not_reach_it_by_an_inferenc
     file = tmp_path / "policy.json"
     file.write_text(json.dumps({"Statement": statements}))
     excluded = client(server, "tarry", made(server, "create", "all-but-keys", "--policy", str(file)))
-    for call, params in [
+    calls: list[tuple[Any, dict[str, Any]]] = [
         (excluded.describe_invocation, {"InferenceId": "secret"}),
         (excluded.stop_invocation, {"InferenceId": "secret"}),
         (excluded.redrive_invocations, {"InferenceIds": ["secret"], "DryRun": True}),
         (excluded.list_invocations, {}),
-    ]:
+    ]
+    for call, params in calls:
         code, _, message = refused(call, **params)
         assert (code, "secret" in message, "name what it is about" in message) == ("AccessDeniedException", False, True)
 

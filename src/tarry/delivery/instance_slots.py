@@ -2,7 +2,8 @@
 
 A request whose attempt was lost may be what killed its instance. It is tried again only by itself, so that it takes nobody
 with it a second time: what was in flight beside it loses one attempt and no more. An idle instance takes it at once; only
-where all are busy does one claim it, set it aside, and claim nothing more until it has become idle.
+where all are busy does one claim it, set it aside, and claim nothing more until it has become idle. What is set aside goes
+back as soon as another instance is idle.
 """
 
 import asyncio
@@ -51,6 +52,8 @@ class InstanceSlots:
         self._alone: asyncio.Task[Attempted] | None = None
         self._aside: deque[Claim] = deque()
         """Claimed, lost before, and waiting until nothing else is in flight."""
+        self._leaving: list[Lease] = []
+        """Of what was set aside: to go back to the queue as soon as that can be written. Ours until then, and never started."""
         self._queue = queue
         self._worker = worker
         self._models = models
@@ -64,28 +67,41 @@ class InstanceSlots:
     @property
     def leases(self) -> list[Lease]:
         """What has to be renewed."""
-        return [*(work.claim.lease for work in self.busy.values()), *(claim.lease for claim in self._aside)]
+        aside = (claim.lease for claim in self._aside)
+        return [*(work.claim.lease for work in self.busy.values()), *aside, *self._leaving]
 
     def lost(self, leases: Collection[Lease]) -> None:
         """Drop what somebody else holds now, or we ourselves under a new lease."""
         for task, work in self.busy.items():
             if work.claim.lease in leases:
                 task.cancel()
-        self._drop_aside(leases)
+        self._aside = deque(claim for claim in self._aside if claim.lease not in leases)
 
     async def stop(self, leases: Collection[Lease]) -> None:
-        """End what is to be stopped: what is in flight here, the rest by the sweeper."""
+        """End what is to be stopped: what is in flight here; what was set aside by the sweeper, once it has gone back.
+
+        Called at each renewal, and raises nothing: where it cannot be written, others are stopped and the next call tries again.
+        """
         for task, work in self.busy.items():
             if work.claim.lease in leases and not work.stopping:
                 work.stopping = True
                 task.cancel()
-        unwanted = [claim for claim in self._aside if claim.lease in leases]
-        self._drop_aside(leases)
-        for claim in unwanted:
-            await self._queue.release(claim.lease, SET_ASIDE)
+        self._leave([claim for claim in self._aside if claim.lease in leases])
+        await self._release()
 
-    def _drop_aside(self, leases: Collection[Lease]) -> None:
-        self._aside = deque(claim for claim in self._aside if claim.lease not in leases)
+    def _leave(self, claims: Collection[Claim]) -> None:
+        """What was set aside goes back to the queue, uncounted: with the next ``_release``."""
+        self._aside = deque(claim for claim in self._aside if claim not in claims)
+        self._leaving += [claim.lease for claim in claims]
+
+    async def _release(self) -> None:
+        for lease in tuple(self._leaving):
+            try:
+                await self._queue.release(lease, SET_ASIDE)
+            except TarryError as error:
+                log.warning("what was set aside cannot go back yet", instance_id=self.instance.id, error=str(error))
+                return
+            self._leaving = [each for each in self._leaving if each != lease]
 
     @property
     def idle(self) -> bool:
@@ -118,8 +134,9 @@ class InstanceSlots:
             finally:
                 if hint is not None:
                     hint.cancel()
-                while self._aside:
-                    lease = self._aside.popleft().lease
+                self._leave(tuple(self._aside))
+                while self._leaving:
+                    lease = self._leaving.pop()
                     await give_back(self._queue, self._clock, lease, SET_ASIDE, tries_max=LEAVING_TRIES_MAX)
 
     async def _fill_or_pause(self) -> bool:
@@ -132,17 +149,17 @@ class InstanceSlots:
 
     async def _fill(self) -> bool:
         """Claim into the free slots; true if it is worth asking again at once."""
-        free = self._free()
-        if self._alone is not None or not await self._may_work():
-            return False
-        if self._aside and not self.busy:
+        may_work = self._alone is None and await self._may_work()
+        if may_work and self._aside and not self.busy:
             self._alone = self._start(self._aside.popleft())
-            return False
-        leave_lost = bool(self.busy) and self._another_is_idle()
+            may_work = False
+        leave_lost = bool(self.busy or self._aside) and self._another_is_idle()
         if leave_lost:
-            await self._hand_over()
-        if self._aside:
+            self._leave(tuple(self._aside))
+            await self._release()
+        if not may_work or self._aside:
             return False
+        free = self._free()
         wanted = free if self.busy else min(free, 1)  # the first decides: one that was lost before is to be alone
         claims = await self._queue.claim(self.instance, wanted, with_lost=not leave_lost) if wanted > 0 else []
         for claim in claims:
@@ -160,12 +177,6 @@ class InstanceSlots:
     @property
     def _place(self) -> tuple[str, str]:
         return self.instance.deployment_id, self.instance.variant_name
-
-    async def _hand_over(self) -> None:
-        """What is set aside goes back to the queue, uncounted, for the idle one to claim."""
-        for claim in tuple(self._aside):
-            await self._queue.release(claim.lease, SET_ASIDE)
-            self._drop_aside([claim.lease])
 
     def _free(self) -> int:
         """How many more the container may get. A request whose answer is here does not count, but not without end."""
