@@ -97,6 +97,8 @@ class Database:
         """Handed in since the event loop last came round: they go to the writer together."""
         self._waiting: SimpleQueue[Sequence[_Write] | None] = SimpleQueue()
         """Ends with None."""
+        self._left: list[_Write] = []
+        """The writer's alone: what it has taken and had no room for in its last batch."""
         self._unanswered = 0
         self._closing = False
         self._writer_engine = connect_writing(path)
@@ -182,9 +184,8 @@ class Database:
 
     def _hand_over(self) -> None:
         """Give the writer what this round of the event loop has brought: one by one, the first would be committed alone."""
-        for start in range(0, len(self._arrived), self._batch_max):
-            self._waiting.put(self._arrived[start : start + self._batch_max])
-        self._arrived.clear()
+        self._waiting.put(self._arrived)
+        self._arrived = []
 
     def _resolve(self, batch: list[_Write], results: list[Any]) -> None:
         """Tell the callers; in the event loop."""
@@ -219,14 +220,15 @@ class Database:
                     self._answer(batch, self._results(connection, batch))
 
     def _next_batch(self) -> tuple[list[_Write], bool]:
-        """All that has arrived, a little beyond the bound at most, and whether it is the last; waits for the first."""
-        batch: list[_Write] = []
+        """All that has arrived, up to the bound, and whether it is the last; waits for the first."""
+        batch = self._left
         while not batch or (len(batch) < self._batch_max and not self._waiting.empty()):
             together = self._waiting.get()
             if together is None:
-                return batch, True
+                return batch, True  # all of it: None is taken only where there is room
             batch += together
-        return batch, False
+        self._left = batch[self._batch_max :]
+        return batch[: self._batch_max], False
 
     def _results(self, connection: Connection, batch: list[_Write]) -> list[Any]:
         try:

@@ -85,15 +85,30 @@ async def test_the_writers_thread_can_be_told_from_the_others(database: Database
     assert await database.write(name) == "tarry-write"
 
 
-async def test_a_batch_has_a_bound(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rounds", [[35], [9, 10, 9, 10], [1, 1, 1], [10, 10, 1], [25, 3, 1]])
+async def test_a_batch_has_a_bound_however_its_writes_come_and_is_filled_up_to_it(tmp_path: Path, rounds: list[int]) -> None:
+    sizes: list[int] = []
+
+    def one(connection: Connection, names: Sequence[str]) -> list[Exception | None]:
+        sizes.append(len(names))
+        connection.execute(insert(row), [add(name) for name in names])
+        return [None] * len(names)
+
     database = await Database.open(tmp_path / "tarry.db", create=metadata, batch_max=10)
-    before = database.commits
+    sent = [f"{number}-{n}" for number, size in enumerate(rounds) for n in range(size)]
+    left = iter(sent)
     async with Gate(database):
-        writes = [asyncio.create_task(database.insert(row, add(str(n)))) for n in range(35)]
+        writes = []
+        for size in rounds:
+            writes += [asyncio.create_task(database.write_grouped(one, next(left))) for _ in range(size)]
+            await asyncio.sleep(0)  # they arrive
+            await asyncio.sleep(0)  # and are handed over
+        closing_task = asyncio.create_task(database.close())
         await asyncio.sleep(0)
-    await asyncio.gather(*writes)
-    assert database.commits == before + 5
-    await database.close()
+    await asyncio.gather(*writes, closing_task)
+    full, rest = divmod(sum(rounds), 10)
+    assert sizes == [10] * full + [rest] * (rest > 0)
+    assert names_on_disk(database.path) == sent
 
 
 async def test_an_error_is_its_callers_alone(database: Database) -> None:
@@ -167,6 +182,14 @@ async def test_a_full_writer_throttles_and_recovers(tmp_path: Path) -> None:
     await database.close()
 
 
+async def test_writes_that_were_answered_together_leave_room_for_as_many(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "tarry.db", create=metadata, writes_waiting_max=6)
+    for number in range(3):
+        await asyncio.gather(*(database.insert(row, add(f"{number}-{n}")) for n in range(6)))
+    assert len(await database.read(names)) == 18
+    await database.close()
+
+
 async def test_a_full_disk_refuses_and_leaves_nothing_half_written(database: Database) -> None:
     await database.insert(row, {"name": "first", "text": ""})
     limit = await database.write(lambda c: int(c.exec_driver_sql("PRAGMA page_count").scalar_one()) + 8)
@@ -221,6 +244,14 @@ async def test_close_drains_then_refuses(tmp_path: Path) -> None:
     assert names_on_disk(database.path) == [str(n) for n in range(20)]
     assert [entry.name for entry in tmp_path.iterdir()] == ["tarry.db"]  # the log has been folded in
     await database.close()
+
+
+async def test_what_comes_in_the_same_round_as_the_close_is_written(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "tarry.db", create=metadata)
+    write, close = asyncio.create_task(database.insert(row, add("last"))), asyncio.create_task(database.close())
+    await asyncio.wait({write, close}, timeout=30)
+    assert (write.done(), close.done()) == (True, True)
+    assert names_on_disk(database.path) == ["last"]
 
 
 async def test_readers_do_not_wait_for_the_writer_and_cannot_write(database: Database) -> None:
