@@ -217,6 +217,9 @@ class Gateway:
                 return too_large(way.family, error)
             case BodyTooSlowError():
                 return too_slow(way.family)
+            case ServerStopping():
+                log.info("a request is cut off by the stop of the server", service=way.service, request_id=context.request_id)
+                return translate(error, service=way.service, family=way.family, account_id=self._door.scope.account_id)
             case TarryError():
                 told = translate(error, service=way.service, family=way.family, account_id=self._door.scope.account_id)
             case _:

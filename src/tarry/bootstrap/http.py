@@ -7,7 +7,6 @@ for ever) nor how many bytes of head it collects. Bodies are bounded by the door
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from math import ceil, isinf
 from typing import Any
 
 import uvicorn
@@ -18,7 +17,7 @@ from tarry.settings import ServerSettings
 
 HEAD_S_MAX = 20.0
 HEAD_BYTES_MAX = 64 * 1024
-CLOSE_CONNECTIONS_S = 5
+CLOSE_CONNECTIONS_S = 5.0
 """What requests under way get at a stop, if the drain time is not longer."""
 LAST_WORDS_S = 3.0
 """What those get that have been cancelled, to say so."""
@@ -117,7 +116,6 @@ def http_server(settings: ServerSettings) -> Server:
         server_header=False,
         date_header=False,
         timeout_keep_alive=60,
-        timeout_graceful_shutdown=_patience_s(settings.drain_timeout_s),
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
@@ -130,9 +128,9 @@ def http_server(settings: ServerSettings) -> Server:
     return Server(config)
 
 
-def _patience_s(drain_s: float) -> int | None:
-    """How long requests under way may take at a stop; None, as uvicorn says: for ever."""
-    return None if isinf(drain_s) else max(CLOSE_CONNECTIONS_S, ceil(drain_s))
+def patience_s(drain_s: float) -> float:
+    """How long requests under way may take at a stop, from its first moment. Not uvicorn's own, which calls its end an error."""
+    return max(CLOSE_CONNECTIONS_S, drain_s)
 
 
 async def _not_built_yet(scope: Any, receive: Any, send: Any) -> None:

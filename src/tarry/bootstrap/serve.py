@@ -25,7 +25,7 @@ from rich.markup import escape
 
 from tarry.bootstrap.build import Tarry, build
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
-from tarry.bootstrap.http import Server, http_server
+from tarry.bootstrap.http import Server, http_server, patience_s
 from tarry.bootstrap.log import configure_log, standard_error
 from tarry.core.errors import InvalidRequest
 from tarry.settings import ServerSettings, Settings
@@ -105,18 +105,20 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
 
 
 async def _stop(settings: Settings, tarry: Tarry, http: Server, serving: "asyncio.Task[None]", signals: "_Signals") -> None:
+    drain_s, now = settings.server.drain_timeout_s, asyncio.get_running_loop().time
+    deadline = now() + patience_s(drain_s)
     tarry.app.ready = False
     _notify_supervisor("STOPPING=1")
     http.should_exit = True
-    log.info("stopping", drain_timeout_s=settings.server.drain_timeout_s)
-    drain = asyncio.create_task(tarry.drain(settings.server.drain_timeout_s))
+    log.info("stopping", drain_timeout_s=drain_s)
+    drain = asyncio.create_task(tarry.drain(drain_s))
     ends: set[asyncio.Future[Any]] = {drain, signals.second_task}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     forced = 0 if drain.done() else await tarry.drain(0.0)
     returned = await drain + forced
     ends = {serving, signals.second_task}
-    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    http.force_exit = signals.second_task.done()
+    await asyncio.wait(ends, timeout=max(deadline - now(), 0.0), return_when=asyncio.FIRST_COMPLETED)
+    http.force_exit = True  # what is still under way has had its time
     await serving
     await http.end_requests()
     log.info("stopped accepting", returned_to_queue=returned)
