@@ -77,6 +77,7 @@ def test_what_is_half_sent_at_the_end_of_a_stop_is_told_so_in_its_protocol(tmp_p
     assert call.startswith(b"HTTP/1.1 503 ")
     assert b"ServiceUnavailable" in call
     assert said.count("a request is cut off by the stop of the server") == 2
+    assert said.rindex("a request is cut off") < said.index("stopped accepting"), "before what they use is closed"
     assert "level=error" not in said
     assert "ERROR" not in said, "a stop that somebody wanted is no error"
 

@@ -249,4 +249,6 @@ def _members(server: Server, names: Iterable[str]) -> dict[str, list[str]]:
 
 def _changed(answer: dict[str, Any]) -> list[dict[str, Any]]:
     """All that an InferenceId meant, or the one; the newest as it is, where nothing of that name could be changed."""
+    if answer.pop("MoreMayMatch", False):
+        messages.print("There are more, and the time was over: run it again for the rest.")
     return answer.pop("Invocations", None) or [answer]

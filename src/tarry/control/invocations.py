@@ -5,7 +5,7 @@ whatever dies before it has been carried out.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -35,6 +35,8 @@ SAME_NAME_MAX = 100
 """Endpoints of one name, deleted ones among them, that one page looks at."""
 GROUP = 64
 """Calls that are made at a time for the invocations of one InferenceId."""
+CHANGE_S = 20.0
+"""Changing all of an InferenceId ends after this: a caller hears of what was done before it hangs up."""
 _POLL_S = 1.0
 WAITING = frozenset({InvocationState.QUEUED, InvocationState.DELAYED})
 UNDECIDED = WAITING | {InvocationState.RUNNING}
@@ -51,6 +53,15 @@ class InvocationDescription:
     place: QueuePlace | None
     slots: int
     now_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """The invocations of an InferenceId that are as a call wanted them, newest first."""
+
+    records: list[InvocationRecord]
+    more_may_match: bool
+    """The time was over before all had been looked at: the same call again changes the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,11 +152,14 @@ class InvocationCommands:
             raise _not_found(id)
         return await self.record(id)
 
-    async def stop_named(self, inference_id: str) -> list[InvocationRecord]:
-        """Ask for the end of all of this InferenceId that have not ended; returns those, newest first. Errors: NotFound."""
+    async def stop_named(self, inference_id: str) -> Changed:
+        """Ask for the end of all of this InferenceId that have not ended, for CHANGE_S at most. Errors: NotFound."""
+
+        async def stop(record: InvocationRecord) -> InvocationRecord:
+            return record if record.stop_requested else await self.stop(record.id)
+
         await self.newest(inference_id)
-        ids = await self._ids(inference_id, UNDECIDED)
-        return await _together(self.stop(each) for each in ids)
+        return await self._change_all(inference_id, UNDECIDED, stop)
 
     async def prioritise(self, id: str, priority: int) -> InvocationRecord:
         """Give an invocation that waits another priority. Errors: NotFound, InvalidRequest where it waits no longer."""
@@ -157,21 +171,26 @@ class InvocationCommands:
             raise InvalidRequest(f'The invocation "{id}" does not wait any more: it is {state}.')
         return await self.record(id)
 
-    async def prioritise_named(self, inference_id: str, priority: int) -> list[InvocationRecord]:
-        """Give all of this InferenceId that wait another priority; returns those, newest first.
+    async def prioritise_named(self, inference_id: str, priority: int) -> Changed:
+        """Give all of this InferenceId that wait another priority, for CHANGE_S at most.
 
         Errors: NotFound, InvalidRequest where none waits.
         """
+
+        async def move(record: InvocationRecord) -> InvocationRecord | None:
+            if record.priority == priority:
+                return record
+            state = await self._ports.control.prioritise(record.id, priority)
+            return await self.record(record.id) if state in WAITING else None
+
         check_priority(priority)
         newest = await self.newest(inference_id)
-        ids = await self._ids(inference_id, WAITING)
-        states = await _together(self._ports.control.prioritise(each, priority) for each in ids)
-        moved = [each for each, state in zip(ids, states, strict=True) if state in WAITING]
-        if not moved:
+        moved = await self._change_all(inference_id, WAITING, move)
+        if not moved.records and not moved.more_may_match:
             raise InvalidRequest(
                 f'No invocation with the InferenceId "{inference_id}" waits: the newest, "{newest.id}", is {newest.state}.'
             )
-        return await _together(self.record(each) for each in moved)
+        return moved
 
     async def purge(self, endpoint_name: str) -> int:
         """Ask for the end of all that waits for an endpoint now; returns how many. Errors: NotFound."""
@@ -191,15 +210,22 @@ class InvocationCommands:
         finally:
             self._waits.remove(id)
 
-    async def _ids(self, inference_id: str, states: frozenset[InvocationState]) -> list[str]:
-        """All of this InferenceId in these states, newest first."""
+    async def _change_all(
+        self,
+        inference_id: str,
+        states: frozenset[InvocationState],
+        change: Callable[[InvocationRecord], Awaitable[InvocationRecord | None]],
+    ) -> Changed:
+        """Page by page, newest first, until the last or until the time is over."""
+        deadline = self._context.clock.monotonic() + CHANGE_S
         query = InvocationQuery(inference_id=inference_id, states=states)
-        ids: list[str] = []
+        changed: list[InvocationRecord] = []
         while True:
             page = await self._ports.records.page(query)
-            ids += [record.id for record in page.items]
-            if page.next_token is None:
-                return ids
+            changed += filter(None, await _together(change(record) for record in page.items))
+            late = self._context.clock.monotonic() >= deadline
+            if page.next_token is None or late:
+                return Changed(records=changed, more_may_match=page.next_token is not None)
             query = replace(query, token=page.next_token)
 
     async def _slots(self, endpoint_id: str) -> int:

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.support import entities as make
 from tests.support.control import World
 
 from tarry.control import redrives
+from tarry.control.invocations import CHANGE_S, Changed
 from tarry.core.endpoint import Endpoint
 from tarry.core.errors import Conflict, InvalidRequest, NotFound, StorageFull, TarryError, Throttled
 from tarry.core.invocation import Invocation, InvocationState
@@ -84,11 +86,14 @@ async def test_a_stop_by_name_ends_all_that_have_not_ended_and_lists_them(world:
     await end(world, count=2)
     (running,) = await world.queue.claim(make.instance(), 1)
     stopped = await world.commands.invocations.stop_named("mine")
-    assert [record.id for record in stopped] == [f"n{n}" for n in reversed(range(2, 150))]
-    assert all(record.stop_requested for record in stopped)
+    assert [record.id for record in stopped.records] == [f"n{n}" for n in reversed(range(2, 150))]
+    assert all(record.stop_requested for record in stopped.records)
+    assert not stopped.more_may_match
     assert running.invocation.id == "n2"
     assert not (await world.commands.invocations.record("other")).stop_requested
-    assert await world.commands.invocations.stop_named("mine") != [], "what is to be stopped has not ended yet"
+    assert (await world.commands.invocations.stop_named("mine")).records == stopped.records, (
+        "what is to be stopped has not ended yet"
+    )
     with pytest.raises(NotFound):
         await world.commands.invocations.stop_named("other")  # its id; nobody called it so
 
@@ -97,13 +102,41 @@ async def test_all_of_a_name_that_wait_are_moved(world: World) -> None:
     await put(world, "1", "2", "3", name="mine")
     await world.queue.claim(make.instance(), 1)
     moved = await world.commands.invocations.prioritise_named("mine", 7)
-    assert [(record.id, record.priority) for record in moved] == [("3", 7), ("2", 7)]
+    assert [(record.id, record.priority) for record in moved.records] == [("3", 7), ("2", 7)]
     await world.queue.claim(make.instance(), 2)
     with pytest.raises(InvalidRequest, match='"mine" waits: the newest, "3", is Running'):
         await world.commands.invocations.prioritise_named("mine", 1)
     with pytest.raises(InvalidRequest, match="from -9 to 9"):
         await world.commands.invocations.prioritise_named("mine", 10)
     assert (await world.commands.invocations.newest("mine")).id == "3"
+
+
+@pytest.mark.parametrize("operation", ["stop", "prioritise"])
+async def test_changing_all_of_a_name_ends_in_time_and_the_next_call_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    ids = [f"n{n:03}" for n in range(250)]  # three pages
+    await put(world, *ids, name="mine")
+    changes = []
+
+    def slow(change: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+        async def slowly(id: str, *more: Any) -> object:
+            changes.append(id)
+            world.clock.advance(CHANGE_S / 150)
+            return await change(id, *more)
+
+        return slowly
+
+    monkeypatch.setattr(world.ports.control, operation, slow(getattr(world.ports.control, operation)))
+    commands = world.commands.invocations
+
+    async def call() -> Changed:
+        return await (commands.stop_named("mine") if operation == "stop" else commands.prioritise_named("mine", 3))
+
+    first, second = await call(), await call()
+    assert (len(first.records), first.more_may_match) == (200, True)
+    assert (len(second.records), second.more_may_match) == (250, False)
+    assert changes == ids[::-1], "what is as it is wanted takes no time again"
 
 
 async def test_a_purge_is_of_one_endpoint(world: World) -> None:

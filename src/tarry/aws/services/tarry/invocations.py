@@ -1,12 +1,12 @@
 """The extension API's operations on invocations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tarry.aws.call import Call, Operation, Params
 from tarry.aws.services.tarry.describe import describe_invocation, shown_state, summarise
 from tarry.aws.services.values import given, microseconds
-from tarry.control.invocations import InvocationCommands
+from tarry.control.invocations import Changed, InvocationCommands
 from tarry.core.errors import InvalidRequest
 from tarry.core.history import InvocationRecord
 from tarry.core.invocation import InvocationState
@@ -42,15 +42,13 @@ def invocation_operations(invocations: InvocationCommands) -> dict[str, Operatio
         by_id, by_name = _named(params)
         if by_name is None:
             return _state(await invocations.stop(by_id))
-        stopped = await invocations.stop_named(by_name)
-        return _states(stopped, stopped[0] if stopped else await invocations.newest(by_name))
+        return _states(await invocations.stop_named(by_name), await invocations.newest(by_name))
 
     async def set_priority(call: Call, params: Params) -> Mapping[str, Any]:
         (by_id, by_name), priority = _named(params), params["Priority"]
         if by_name is None:
             return _state(await invocations.prioritise(by_id, priority))
-        moved = await invocations.prioritise_named(by_name, priority)
-        return _states(moved, moved[0])
+        return _states(await invocations.prioritise_named(by_name, priority), await invocations.newest(by_name))
 
     return {
         "DescribeInvocation": describe,
@@ -87,6 +85,11 @@ def _state(record: InvocationRecord) -> Mapping[str, Any]:
     return {"InvocationId": record.id, "State": shown_state(record), "Priority": record.priority}
 
 
-def _states(records: Sequence[InvocationRecord], newest: InvocationRecord) -> Mapping[str, Any]:
+def _states(changed: Changed, newest: InvocationRecord) -> Mapping[str, Any]:
     """The form of one by id, for the newest, and all that an InferenceId meant."""
-    return {**_state(newest), "Invocations": [_state(record) for record in records]}
+    one = changed.records[0] if changed.records else newest
+    return {
+        **_state(one),
+        "Invocations": [_state(record) for record in changed.records],
+        "MoreMayMatch": changed.more_may_match,
+    }
