@@ -2,13 +2,15 @@
 
 import importlib
 import io
+import runpy
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
 import pytest
-from tests.support.serving_common import SERVING
+from tests.support.serving_common import SERVING, script_worker
 
 FRAMEWORK = "sagemaker_containers.beta.framework"
 
@@ -38,15 +40,32 @@ def test_arrays_come_back(framework: Any, kind: str) -> None:
     )
 
 
-def test_no_pickled_object_is_loaded(framework: Any) -> None:
-    """It would be run: whoever may ask the model could do as the instance may."""
+class Runs:
+    """Unpickled, it runs what it names."""
+
+    def __reduce__(self) -> Any:
+        return exec, ("raise SystemExit('run')",)
+
+
+def pickled() -> bytes:
     stream = io.BytesIO()
-    numpy.save(stream, numpy.array([{}], dtype=object))
-    arrays = importlib.import_module("arrays")
-    for load in (framework.encoders.npy_to_numpy, arrays.from_npy):
-        with pytest.raises(ValueError, match="allow_pickle=False"):
-            load(stream.getvalue())
-    del sys.modules["arrays"]
+    numpy.save(stream, numpy.array([Runs()], dtype=object))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("body", [pickled(), b"\x80\x04no array", b""], ids=["objects", "no array", "empty"])
+def test_no_pickled_object_is_loaded(framework: Any, body: bytes) -> None:
+    """It would be run: whoever may ask the model could do as the instance may. 415, as for a type that nobody knows."""
+    with pytest.raises(framework.errors.UnsupportedFormatError, match=r"application/x-npy \(pickled objects are not loaded"):
+        framework.encoders.decode(body, "application/x-npy")
+    worker = runpy.run_path(str(SERVING / "sagemaker-scikit-learn" / "worker.py"))
+    own = SimpleNamespace(model_fn=lambda _: None, predict_fn=lambda data, model: data)
+    functions = script_worker.Functions(own, SimpleNamespace(**worker))
+    try:
+        status, _, said = script_worker.answered(functions, {"Content-Type": "application/x-npy"}, body)
+    finally:
+        del sys.modules["arrays"]
+    assert (status, b"pickled objects are not loaded" in said) == (415, True)
 
 
 def test_other_types_are_refused_by_name(framework: Any) -> None:

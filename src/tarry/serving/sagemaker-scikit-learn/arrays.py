@@ -10,9 +10,19 @@ import json
 import numpy
 
 
+class Unreadable(ValueError):
+    """Bytes that are no array, or one of pickled objects."""
+
+
 def from_npy(data):
-    """OURS: without pickled objects, which the original would run: who may ask a model may not run code beside it."""
-    return numpy.load(io.BytesIO(data), allow_pickle=False)
+    """Errors: Unreadable.
+
+    # OURS: without pickled objects, which the original would run: who may ask a model may not run code beside it.
+    """
+    try:
+        return numpy.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise Unreadable(f"pickled objects are not loaded: {error}") from error
 
 
 def from_json(text):

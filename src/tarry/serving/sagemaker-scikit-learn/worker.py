@@ -25,7 +25,10 @@ def input_fn(data, content_type):
     kind = script_worker.bare(content_type)
     if kind not in arrays.DECODERS:
         raise script_worker.NotSupported(content_type, 415, arrays.DECODERS)
-    array = arrays.DECODERS[kind](data)
+    try:
+        array = arrays.DECODERS[kind](data)
+    except arrays.Unreadable as error:
+        raise script_worker.NotSupported(f"{kind} ({error})", 415, arrays.DECODERS) from error
     return array.astype(numpy.float32) if kind in script_worker.TEXTS else array
 
 

@@ -16,8 +16,14 @@ def array_to_npy(array_like):
 
 
 def npy_to_numpy(npy_array):
-    """OURS: without pickled objects, which the original would run: who may ask a model may not run code beside it."""
-    return numpy.load(io.BytesIO(npy_array), allow_pickle=False)
+    """An array of a .npy file. Raises UnsupportedFormatError.
+
+    # OURS: without pickled objects, which the original would run: who may ask a model may not run code beside it.
+    """
+    try:
+        return numpy.load(io.BytesIO(npy_array), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise errors.UnsupportedFormatError(f"{content_types.NPY} (pickled objects are not loaded: {error})") from error
 
 
 def array_to_json(array_like):
