@@ -1,7 +1,10 @@
 """The parts of the images for scripts that can be seen without an instance."""
 
+import contextlib
 import http.client
+import os
 import runpy
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -140,3 +143,110 @@ def test_a_body_in_chunks_is_read_to_its_end(server: http.client.HTTPConnection)
     for _ in range(2):
         server.request("POST", "/invocations", iter([b"abc", b"d" * 300]), {"Content-Type": "text/x-mine"}, encode_chunked=True)
         assert said(server) == (200, b"abc" + b"d" * 300)
+
+
+DYING = """
+import os
+def transform_fn(model, data, content_type, accept):
+    if data == b"die" and os.fork():
+        os._exit(7)
+    elif data == b"die":
+        open(model).read()  # a child that lives on, and has all that was open
+    return str(os.getpid())
+def model_fn(model_dir):
+    return os.environ["FIFO"]
+"""
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """One worker, whose model is the path of a pipe; at the end a reader of it is let go, and the worker with it."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    monkeypatch.setenv("FIFO", str(fifo))
+    (tmp_path / "inference.py").write_text(DYING)
+    processes: list[subprocess.Popen[bytes]] = []
+    stopped, made, before = threading.Event(), script_server.Worker, set(threading.enumerate())
+
+    def made_unless_stopped(command: Any) -> Any:
+        if stopped.is_set():
+            sys.exit()
+        return made(command)
+
+    def noted(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        processes.append(subprocess.Popen(*arguments, **options))
+        return processes[-1]
+
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # sys.exit ends a thread; for pytest that is a fault
+    monkeypatch.setattr(script_server, "give_up", lambda _: sys.exit())
+    monkeypatch.setattr(script_server, "Worker", made_unless_stopped)
+    monkeypatch.setattr(script_server, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": noted}))
+    yield script_server.Workers([sys.executable, SERVING / "tarry-python" / "worker.py", tmp_path], 1, 60)
+    stopped.set()
+    while others := set(threading.enumerate()) - before:
+        for process in processes:
+            process.kill()
+        others.pop().join(0.05)
+    with contextlib.suppress(OSError):  # nobody reads
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+
+
+BYTES = {"Content-Type": "application/octet-stream"}
+
+
+@pytest.mark.timeout(50)
+def test_a_worker_that_died_is_noticed_whoever_holds_its_socket(workers: Any) -> None:
+    first = workers.ask(BYTES, b"who")
+    assert workers.ask(BYTES, b"die") == (
+        500, "text/plain", b"the process that worked on the request ended (exit code 7)",
+    )  # fmt: skip
+    second = workers.ask(BYTES, b"who")
+    assert (second[0], second != first) == (200, True)
+
+
+@pytest.mark.timeout(50)
+def test_a_worker_that_died_idle_has_no_part_in_the_next_request(workers: Any) -> None:
+    pids = set()
+    for _ in range(5):
+        status, _, pid = workers.ask(BYTES, b"who")
+        assert status == 200
+        pids.add(pid)
+        os.kill(int(pid), signal.SIGKILL)
+    assert len(pids) == 5
+
+
+@pytest.mark.timeout(50)
+def test_a_worker_that_died_idle_is_replaced_before_there_is_a_request(workers: Any) -> None:
+    old = workers._free.get()
+    os.kill(old.process.pid, signal.SIGKILL)
+    assert workers._free.get().process.pid != old.process.pid
+
+
+def test_a_worker_over_its_time_makes_room_for_another(workers: Any) -> None:
+    workers._timeout_s = 0.0
+    assert workers.ask(BYTES, b"who")[0] == 504
+    workers._timeout_s = None
+    assert workers.ask(BYTES, b"who")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("SAGEMAKER_MODEL_SERVER_WORKERS", "many", "a whole number from 1 to 1000"),
+        ("SAGEMAKER_MODEL_SERVER_WORKERS", "0", "a whole number from 1 to 1000"),
+        ("SAGEMAKER_MODEL_SERVER_WORKERS", "-1", "a whole number from 1 to 1000"),
+        ("SAGEMAKER_MODEL_SERVER_TIMEOUT", "nan", "a number from 0 to 1000000"),
+        ("SAGEMAKER_MODEL_SERVER_TIMEOUT", "-5", "a number from 0 to 1000000"),
+        ("HOME", __file__, "Leave HOME out of the model's Environment"),
+    ],
+)
+def test_variables_that_cannot_be_end_the_instance_with_the_reason(tmp_path: Path, name: str, value: str, wanted: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "inference.py").write_text("")
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SAGEMAKER_BASE_DIR": str(tmp_path), name: value}
+    done = subprocess.run(
+        [sys.executable, SERVING / "tarry-python" / "serve.py"], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 1
+    assert wanted in done.stderr
+    assert "Traceback" not in done.stderr

@@ -12,8 +12,15 @@ import venv
 
 
 def make():
-    """Make it in the instance's home directory; returns its interpreter."""
+    """Make it in the instance's home directory; returns its interpreter. SystemExit, with what to do, where that cannot be."""
     place = pathlib.Path(os.environ["HOME"], "environment")
+    try:
+        return _make(place)
+    except OSError as error:
+        sys.exit(f"HOME is no directory for the instance's own environment: {error}. Leave HOME out of the model's Environment.")
+
+
+def _make(place):
     venv.EnvBuilder(with_pip=False, symlinks=True, clear=True).create(place)
     major, minor = sys.version_info[:2]
     packages = place / "lib" / f"python{major}.{minor}" / "site-packages"

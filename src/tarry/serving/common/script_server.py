@@ -6,6 +6,7 @@ a free worker, ends one that takes longer than SAGEMAKER_MODEL_SERVER_TIMEOUT, a
 """
 
 import json
+import math
 import multiprocessing
 import os
 import queue
@@ -14,29 +15,40 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 
 import overlay
 import user_code
 
-STARTED, FAILED = b"started", b"failed"
+STARTED = b"started"
+WORKERS_MAX, TIMEOUT_S_MAX = 1000, 1_000_000
 
 
 class Ended(Exception):
     """A worker has ended, or was ended, while it had a request."""
 
 
+class NotTaken(Exception):
+    """A worker has ended before it took a request."""
+
+
 class Worker:
-    """One process with the model loaded. Errors of the constructor: user_code.Unusable."""
+    """One process with the model loaded. Errors of the constructor: user_code.Unusable.
+
+    That it has ended is told by the process, not by the socket: a child that it has forked may hold the other end open.
+    """
 
     def __init__(self, command):
-        ours, theirs = socket.socketpair()
+        self._ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
                 [*command, str(theirs.fileno())], pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL
             )
-        self.connection = Connection(ours.detach())
+        self.connection = Connection(os.dup(self._ours.fileno()))
+        self.watch = threading.Thread(target=self._hang_up_at_end, daemon=True)
+        self.watch.start()
         try:
             started = self.connection.recv_bytes() == STARTED
         except (EOFError, OSError):
@@ -45,23 +57,34 @@ class Worker:
             code = self.end()
             raise user_code.Unusable(f"The model could not be loaded (exit code {code}): what the code said stands above.")
 
+    def _hang_up_at_end(self):
+        """Whoever waits for the process reads what it has sent, and then its end."""
+        self.process.wait()
+        self._ours.shutdown(socket.SHUT_RDWR)
+        self._ours.close()
+
     def ask(self, headers, body, timeout_s):
-        """(status, content type, body). Errors: Ended, TimeoutError; the worker is of no use then."""
+        """(status, content type, body). Errors: NotTaken, Ended, TimeoutError; the worker is of no use then."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         try:
             self.connection.send_bytes(json.dumps(headers).encode())
+            self._receive(deadline)
+        except (EOFError, OSError) as error:
+            raise (error if isinstance(error, TimeoutError) else NotTaken) from error
+        try:
             self.connection.send_bytes(body)
-            if not self.connection.poll(timeout_s):
-                raise TimeoutError
-            head = json.loads(self.connection.recv_bytes())
+            head = json.loads(self._receive(deadline))
             return head["status"], head["content_type"], self.connection.recv_bytes()
         except (EOFError, OSError) as error:
-            if isinstance(error, TimeoutError):
-                raise
-            raise Ended from error
+            raise (error if isinstance(error, TimeoutError) else Ended) from error
+
+    def _receive(self, deadline):
+        if not self.connection.poll(None if deadline is None else max(0, deadline - time.monotonic())):
+            raise TimeoutError
+        return self.connection.recv_bytes()
 
     def end(self):
-        """Kill it if it runs; its exit code."""
-        self.connection.close()
+        """Kill it if it runs on; its exit code."""
         try:
             return self.process.wait(1)
         except subprocess.TimeoutExpired:
@@ -78,34 +101,35 @@ class Workers:
         self._free = queue.SimpleQueue()
         self.ready = False
         for _ in range(count):
-            threading.Thread(target=self._start, daemon=True).start()
+            threading.Thread(target=self._keep_one, daemon=True).start()
 
     def ask(self, headers, body):
-        """The answer of the next free worker."""
-        worker = self._free.get()
-        try:
-            answer = worker.ask(headers, body, self._timeout_s)
-        except Ended:
-            return problem(500, f"the process that worked on the request ended (exit code {self._replace(worker)})")
-        except TimeoutError:
-            worker.process.kill()
-            self._replace(worker)
-            return problem(504, f"no answer within {self._timeout_s:g} seconds (SAGEMAKER_MODEL_SERVER_TIMEOUT)")
-        self._free.put(worker)
-        return answer
+        """The answer of the next free worker. One that has ended before it took the request has no part in it."""
+        while True:
+            worker = self._free.get()
+            try:
+                answer = worker.ask(headers, body, self._timeout_s)
+            except NotTaken:
+                worker.end()
+                continue
+            except Ended:
+                return problem(500, f"the process that worked on the request ended (exit code {worker.end()})")
+            except TimeoutError:
+                worker.process.kill()
+                return problem(504, f"no answer within {self._timeout_s:g} seconds (SAGEMAKER_MODEL_SERVER_TIMEOUT)")
+            self._free.put(worker)
+            return answer
 
-    def _replace(self, worker):
-        code = worker.end()
-        threading.Thread(target=self._start, daemon=True).start()
-        return code
-
-    def _start(self):
-        try:
-            worker = Worker(self._command)
-        except user_code.Unusable as error:
-            give_up(error)
-        self._free.put(worker)
-        self.ready = True
+    def _keep_one(self):
+        """A worker, and another one as soon as it has ended, whether it had a request or not."""
+        while True:
+            try:
+                worker = Worker(self._command)
+            except user_code.Unusable as error:
+                give_up(error)
+            self._free.put(worker)
+            self.ready = True
+            worker.watch.join()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -165,12 +189,26 @@ def give_up(error):
     os._exit(1)
 
 
+def number(name, default, kind, low, high):
+    """A variable of the instance. Errors: user_code.Unusable."""
+    text = os.environ.get(name)
+    if not text:
+        return default
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise user_code.Unusable(f"{name} must be a {'whole ' if kind is int else ''}number from {low} to {high}, got {text!r}.")
+    return value
+
+
 def main(worker_file, timeout_s=None, workers=None):
     """Serve until SIGTERM. ``worker_file`` is the image's own program; ``timeout_s`` its default, None: no limit."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # the platform has let running requests end before
-    timeout_s = float(os.environ.get("SAGEMAKER_MODEL_SERVER_TIMEOUT") or timeout_s or 0) or None
-    count = int(os.environ.get("SAGEMAKER_MODEL_SERVER_WORKERS") or workers or multiprocessing.cpu_count())
     try:
+        timeout_s = number("SAGEMAKER_MODEL_SERVER_TIMEOUT", timeout_s or 0, float, 0, TIMEOUT_S_MAX) or None
+        count = number("SAGEMAKER_MODEL_SERVER_WORKERS", workers or multiprocessing.cpu_count(), int, 1, WORKERS_MAX)
         code = user_code.code_directory()
         user_code.check(code)
         python = overlay.make()

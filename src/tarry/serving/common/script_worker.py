@@ -138,7 +138,9 @@ def main(defaults):
     connection.send_bytes(b"started")
     while True:
         try:
-            headers, body = json.loads(connection.recv_bytes()), connection.recv_bytes()
+            headers = json.loads(connection.recv_bytes())
+            connection.send_bytes(b"taken")  # from here on it is this process's
+            body = connection.recv_bytes()
         except EOFError:
             return
         status, content_type, answer = answered(functions, headers, body)
