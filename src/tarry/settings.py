@@ -95,6 +95,8 @@ class EngineSettings(_Group):
     """Between SIGTERM and SIGKILL."""
     unanswered_s: Annotated[float, Field(gt=0)] = 180.0
     """How long an instance may leave GET /ping unanswered before it is ended and another takes its place."""
+    build_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+    """How long the environment of an image may take to be built; its endpoint fails then."""
     sandbox: Annotated[str, Field(pattern=r"^(auto|bubblewrap|none)$")] = "auto"
     """``bubblewrap``: instances run in it, and the server does not start without; ``auto``: where it can be used; ``none``."""
     user: str | None = None

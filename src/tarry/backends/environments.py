@@ -6,6 +6,9 @@ counts only when its marker file stands: the marker is written last, after every
 name that is renamed at the end: the console scripts that real toolkits start, such as torchserve, carry absolute paths.)
 A lock on ``<hash>.lock`` keeps a second builder out, also one of another server that shares the directory; the builders inherit
 it, so it lasts until the last of them has ended. What a crash left half-built has no marker and is built anew.
+
+A source archive's own code runs in a build, so a build has a limit in time, and nothing that it has started outlives it: the
+builders carry a token, by which all of them are ended with the build or, after a crash, when the owner's next server starts.
 """
 
 import asyncio
@@ -17,6 +20,7 @@ import platform
 import shutil
 import sys
 import time
+import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +31,7 @@ import structlog
 
 from tarry.backends import pythons
 from tarry.backends.engines.launching import Program, launch
+from tarry.backends.engines.processes import TOKEN_VARIABLE, end_carriers
 from tarry.backends.pythons import Interpreter
 from tarry.backends.trees import discard_tree
 from tarry.core.errors import ImageBroken
@@ -68,30 +73,55 @@ class Recipe:
         return b"--hash=" in self.requirements.read_bytes()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRules:
+    """How long a build may take, waiting for another one of the same included; ``owner``: how its processes' tokens begin."""
+
+    timeout_s: float = 3600.0
+    owner: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
 class Environments:
     """The virtual environments of all images below one directory; several servers may share it."""
 
-    def __init__(self, directory: Path, progress: Progress | None = None) -> None:
+    def __init__(self, directory: Path, progress: Progress | None = None, rules: BuildRules | None = None) -> None:
         """``progress`` is called with a line of text that says how far a build is; without it the lines are logged."""
         self._directory = directory
         self._progress = progress
+        self._rules = rules or BuildRules()
 
     async def provide(self, name: str, recipe: Recipe) -> Environment:
         """The environment of a recipe; built first if it does not exist yet. ``name`` is for people. Cancelling ends the build.
 
-        Errors: ImageBroken, with the last lines of what the builder said. After a crash: built anew.
+        Errors: ImageBroken, with the last lines of what the builder said; also when it takes too long. After a crash: built anew.
         """
         lock_text = await asyncio.to_thread(_read, name, recipe)
         folder = self._directory / _key(lock_text, recipe.interpreter)
         if (folder / MARKER).exists():
             return _environment(folder)
-        self._directory.mkdir(parents=True, exist_ok=True)
+        try:
+            await asyncio.to_thread(self._directory.mkdir, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ImageBroken(f"The environments directory {self._directory} cannot be made: {error.strerror}.") from error
+        tail: deque[str] = deque(["(another build of it is running)"], maxlen=_TAIL_LINES)
+        try:
+            async with asyncio.timeout(self._rules.timeout_s) as limit:
+                await self._wait_and_build(name, folder, recipe, tail)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise ImageBroken(_too_long(name, self._rules.timeout_s, tail)) from error
+        return _environment(folder)
+
+    async def _wait_and_build(self, name: str, folder: Path, recipe: Recipe, tail: deque[str]) -> None:
         async with _locked(
             folder.with_name(f"{folder.name}.lock"), lambda: self._say(f"{name}: another build is running")
         ) as lock:
             if not (folder / MARKER).exists():
-                await self._build(_Build(name=name, folder=folder, recipe=recipe, lock=lock, say=self._say))
-        return _environment(folder)
+                token = f"{self._rules.owner}/build/{folder.name}/"
+                await self._build(
+                    _Build(name=name, folder=folder, recipe=recipe, lock=lock, say=self._say, token=token, tail=tail)
+                )
 
     async def look(self, name: str, recipe: Recipe) -> tuple[Path, str]:
         """The folder of a recipe's environment, and its state: ready, being built, not built. Errors: ImageBroken."""
@@ -128,6 +158,9 @@ class _Build:
     recipe: Recipe
     lock: int
     say: Progress
+    token: str
+    tail: deque[str]
+    """The last lines of the step that runs."""
 
     async def run_all(self) -> None:
         outer, python = str(self.recipe.interpreter.path), str(self.folder / "bin" / "python")
@@ -146,26 +179,39 @@ class _Build:
             await self._run([python, "-I", "-c", statement])
 
     async def _run(self, command: Sequence[str]) -> None:
-        builder = Program(command=command, environment=_builder_environment(os.environ))
+        marks = {TOKEN_VARIABLE: self.token}
+        builder = Program(command=command, environment={**_builder_environment(os.environ), **marks})
         pipe, same = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
-        process = await launch(builder, marks={}, keep=(self.lock,), stdout=pipe, stderr=same, limit=_LINE_BYTES_MAX)
-        tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self.tail.clear()
+        process = await launch(
+            builder, marks=marks, keep=(self.lock,), stdout=pipe, stderr=same, limit=_LINE_BYTES_MAX, start_new_session=True
+        )
         try:
             async for line in _lines(cast("asyncio.StreamReader", process.stdout)):
-                tail.append(line)
+                self.tail.append(line)
                 if line.lstrip().startswith(("Collecting", "Downloading", "Installing", "Resolved", "Prepared", "Installed")):
                     self.say(f"{self.name}: {line.split(' (from ')[0].strip()[:150]}")
             code = await process.wait()
         finally:
+            await end_carriers(self.token)  # first: what holds its output would keep it from being waited for
             if process.returncode is None:
                 process.kill()
                 await process.wait()
         if code != 0:
-            said = "\n".join(tail)
+            said = "\n".join(self.tail)
             raise ImageBroken(
                 f'The environment of image "{self.name}" could not be built: {Path(command[0]).name} ended with code {code}. '
                 f"Its last lines:\n{said}"
             )
+
+
+def _too_long(name: str, timeout_s: float, tail: Sequence[str]) -> str:
+    said = "\n".join(tail)
+    return (
+        f'The environment of image "{name}" could not be built within {timeout_s:g} seconds (engine.build_timeout_s). If its '
+        "last lines show progress, raise the setting or build it before there is an endpoint (tarry images build); else look at "
+        f"its requirements. Its last lines:\n{said}"
+    )
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:

@@ -18,7 +18,7 @@ import structlog
 
 from tarry.backends import pythons
 from tarry.backends.added_images import AddedImages
-from tarry.backends.environments import Environment, Environments, Progress, Recipe
+from tarry.backends.environments import BuildRules, Environment, Environments, Progress, Recipe
 from tarry.backends.image_toml import PORT, Image, Reference
 from tarry.backends.interpreters import interpreter_paths
 from tarry.backends.pythons import Interpreter
@@ -91,12 +91,13 @@ class ImageCatalogue:
         environments_dir: Path,
         progress: Progress | None = None,
         added: AddedImages | None = None,
+        rules: BuildRules | None = None,
     ) -> None:
-        """``directories`` come before all others; ``progress`` hears of builds. Errors: InvalidRequest."""
+        """``directories`` come before all others; ``progress`` hears of builds, ``rules`` are theirs. Errors: InvalidRequest."""
         self._given = tuple(Entry(Image.read(directory), Source.SETTINGS) for directory in directories)
         built_in = sorted(file.parent for file in BUILT_IN.glob("*/image.toml"))
         self._built_in = tuple(Entry(Image.read(directory), Source.BUILT_IN) for directory in built_in)
-        self._environments = Environments(environments_dir, progress)
+        self._environments = Environments(environments_dir, progress, rules)
         self._added = added
 
     def entries(self) -> tuple[Entry, ...]:

@@ -31,6 +31,7 @@ from tarry.backends.database.store import SqlStore
 from tarry.backends.database.transactions import Database
 from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.logs import LogFiles
+from tarry.backends.engines.owner import TOKEN_FILE, read_or_make_token
 from tarry.backends.engines.process import ProcessEngine
 from tarry.backends.engines.room import Room
 from tarry.backends.engines.sandbox import choose_sandbox
@@ -274,7 +275,7 @@ async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
 async def _open_processes(ground: _Ground, model_data: ModelData) -> _Instances:
     settings, root = ground.settings, ground.directory.root
     logs = LogFiles(root, settings.engine.log_max_bytes)
-    images = open_catalogue(settings, _progress)
+    images = open_catalogue(settings, _progress, read_or_make_token(root / TOKEN_FILE))
     secrets = () if settings.server.tls_key is None else (settings.server.tls_key,)
     engine = ProcessEngine(
         root,

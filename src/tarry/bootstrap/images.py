@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from tarry.backends.added_images import AddedImages
-from tarry.backends.environments import Progress
+from tarry.backends.environments import BuildRules, Progress
 from tarry.backends.images import ImageCatalogue
 from tarry.settings import Settings, load
 
@@ -14,10 +14,12 @@ def added_images(data_dir: Path) -> AddedImages:
     return AddedImages(data_dir.absolute() / "images")
 
 
-def open_catalogue(settings: Settings, progress: Progress | None = None) -> ImageCatalogue:
-    """The images of a server with these settings. Errors: InvalidRequest."""
+def open_catalogue(settings: Settings, progress: Progress | None = None, owner: str | None = None) -> ImageCatalogue:
+    """The images of a server with these settings; ``owner`` is the token of its engine. Errors: InvalidRequest."""
     environments = settings.environments_dir or settings.data_dir.absolute() / "environments"
-    return ImageCatalogue(settings.images.directories, environments, progress, added_images(settings.data_dir))
+    timeout_s = settings.engine.build_timeout_s
+    rules = BuildRules(timeout_s=timeout_s) if owner is None else BuildRules(timeout_s=timeout_s, owner=owner)
+    return ImageCatalogue(settings.images.directories, environments, progress, added_images(settings.data_dir), rules)
 
 
 def catalogue_of(data_dir: Path | None, environments: Path | None, progress: Progress | None = None) -> ImageCatalogue:

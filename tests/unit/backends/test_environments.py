@@ -16,7 +16,7 @@ from tests.support.model_objects import archive_of
 
 from tarry.backends import environments as environments_module
 from tarry.backends import pythons
-from tarry.backends.environments import MARKER, Environments, Recipe
+from tarry.backends.environments import MARKER, BuildRules, Environments, Recipe
 from tarry.core.errors import ImageBroken
 
 
@@ -241,6 +241,68 @@ async def test_cancelling_ends_the_build(tmp_path: Path, requirements: Path) -> 
     with pytest.raises(asyncio.CancelledError):
         await building
     assert folders(tmp_path / "e") == []
+
+
+@pytest.fixture
+def hanging(tmp_path: Path, requirements: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """The first step of its build never ends, and has a child in a session of its own, whose id is in the file ``pid``."""
+    monkeypatch.setattr(environments_module, "_working_uv", _none)
+    program = tmp_path / "python"
+    pid = "echo $$ > new; mv new pid; exec sleep 600"
+    program.write_text(f"#!/bin/sh\necho busy\ncd {tmp_path}\nsetsid sh -c '{pid}'\n")
+    program.chmod(0o755)
+    return Recipe(requirements=requirements, interpreter=replace(pythons.own(), path=program))
+
+
+async def child_of(tmp_path: Path) -> psutil.Process:
+    async with asyncio.timeout(60):
+        while not (tmp_path / "pid").exists():  # noqa: ASYNC110 - another process cannot set an event
+            await asyncio.sleep(0.01)
+    return psutil.Process(int((tmp_path / "pid").read_text()))
+
+
+def has_ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_a_build_has_a_limit_and_all_of_it_ends_there(tmp_path: Path, hanging: Recipe) -> None:
+    environments = Environments(tmp_path / "e", rules=BuildRules(timeout_s=3))
+    building = asyncio.create_task(environments.provide("thing", hanging))
+    child = await child_of(tmp_path)
+    with pytest.raises(ImageBroken, match=r"(?s)\"thing\" could not be built within 3 seconds \(engine\.build_timeout_s\).*busy"):
+        await building
+    assert has_ended(child)
+    assert folders(tmp_path / "e") == []
+
+
+async def test_waiting_for_another_build_has_the_limit_too(tmp_path: Path, hanging: Recipe) -> None:
+    building = asyncio.create_task(Environments(tmp_path / "e").provide("thing", hanging))
+    child = await child_of(tmp_path)
+    with pytest.raises(ImageBroken, match=r"(?s)within 0\.1 seconds.*another build of it is running"):
+        await Environments(tmp_path / "e", rules=BuildRules(timeout_s=0.1)).provide("thing", hanging)
+    assert not has_ended(child), "it is the other one's"
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+    assert has_ended(child)
+
+
+async def test_what_a_build_leaves_running_ends_with_it(tmp_path: Path, requirements: Path) -> None:
+    """Else it would hold the lock. Its token begins with the owner's: the next start of a server that is killed finds it."""
+    leave = (
+        "import os, pathlib, subprocess; one = subprocess.Popen(['sleep', '600'], start_new_session=True, stdout=-3, stderr=-3); "
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(one.pid)); "
+        "assert os.environ['_TARRY_INSTANCE'].startswith('mine/build/')"
+    )
+    recipe = Recipe(requirements=requirements, checks=[leave])
+    await Environments(tmp_path / "e", rules=BuildRules(owner="mine")).provide("thing", recipe)
+    pid = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(pid) or has_ended(psutil.Process(pid))
+
+
+async def test_a_place_that_cannot_be_is_told(requirements: Path) -> None:
+    with pytest.raises(ImageBroken, match=r"environments directory .*/here cannot be made: Not a directory"):
+        await Environments(requirements / "here").provide("thing", Recipe(requirements=requirements))
 
 
 async def test_a_killed_build_is_built_anew(tmp_path: Path, requirements: Path) -> None:

@@ -18,7 +18,7 @@ import structlog
 from tarry.backends.engines.docker_containers import DockerContainers, RunningContainer
 from tarry.backends.engines.docker_gpus import Gpus
 from tarry.backends.engines.docker_options import OWNER_LABEL, PlacedContainer
-from tarry.backends.engines.owner import read_or_make_token
+from tarry.backends.engines.owner import TOKEN_FILE, read_or_make_token
 from tarry.backends.engines.room import Room
 from tarry.backends.engines.starts import Starts
 from tarry.backends.engines.variables import Cloud
@@ -66,7 +66,7 @@ class DockerEngine:
 
         Errors: DockerAway, DockerRefused: without a daemon that answers nothing can be known of them.
         """
-        self._owner = read_or_make_token(self._directory / "engine-token")
+        self._owner = read_or_make_token(self._directory / TOKEN_FILE)
         self._running = dict(await self._containers.open(self._owner))
         for instance_id, running in self._running.items():
             labels = running[0].watch.labels

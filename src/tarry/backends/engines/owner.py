@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tarry.files import write_file
 
+TOKEN_FILE = "engine-token"  # noqa: S105 - the name of a file, in the data directory
+
 
 def read_or_make_token(file: Path) -> str:
     """The token of this data directory, made at its first use. Errors: OSError."""

@@ -20,7 +20,7 @@ from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.containers import Containers, Place, RunningProcess
 from tarry.backends.engines.homes import Home, Sandbox
 from tarry.backends.engines.logs import LogFiles
-from tarry.backends.engines.owner import read_or_make_token
+from tarry.backends.engines.owner import TOKEN_FILE, read_or_make_token
 from tarry.backends.engines.processes import end_carriers
 from tarry.backends.engines.room import Room
 from tarry.backends.engines.sandbox import NoSandbox
@@ -73,7 +73,7 @@ class ProcessEngine:
 
     async def open(self) -> None:
         """End what an earlier server of this directory left running, and remove its instance directories."""
-        self._token = read_or_make_token(self._directory / "engine-token")
+        self._token = read_or_make_token(self._directory / TOKEN_FILE)
         ended = await end_carriers(self._token)
         if ended:
             log.warning("ended processes that an earlier server left behind", pids=ended)
