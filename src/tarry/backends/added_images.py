@@ -6,25 +6,34 @@ keep the files of the old one until a server starts. After a crash the link lead
 the disk.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import stat
 import tomllib
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
+
+import structlog
 
 from tarry.backends.image_toml import Image, Reference, check_image
 from tarry.backends.trees import discard_tree
 from tarry.core.errors import ImageNotFound, InvalidRequest
 from tarry.files import make_directory, sync
 
+log = structlog.get_logger(__name__)
+
 ANY_TAG = "*"
+REQUIREMENTS = "requirements.txt"
 _VERSIONS = ".versions"
+_NAME_CHARACTERS_MAX = 255 - len("@") - 16  # of a file's name, with the digest of the content behind it
 _NOT_COPIED = (".git", ".venv", "__pycache__", "*.pyc")
 
 
@@ -50,26 +59,40 @@ class AddedImages:
     def add(self, addition: Addition) -> Image:
         """Copy an image; durable when this returns. Blocks. Errors: InvalidRequest, which says what to change."""
         repository, tag = _names(addition.reference)
+        name = quote(f"{repository}:{tag}", safe="")
+        if len(name) > _NAME_CHARACTERS_MAX:
+            over = len(name) - _NAME_CHARACTERS_MAX
+            raise InvalidRequest(f"{addition.reference} is too long for a file's name: shorten it by {over} characters.")
         values = _values(addition, repository, tag)
+        try:
+            with self._adding() as work:
+                _fill(work, addition.source, values)
+                self._publish(name, work)
+        except (OSError, UnicodeError) as error:
+            raise InvalidRequest(f"{addition.source} cannot be added to {self._directory}: {error}.") from error
+        return Image.read(self._directory / name)
+
+    @contextlib.contextmanager
+    def _adding(self) -> Iterator[Path]:
+        """A place for a copy; while there is one, no server removes what nothing leads to yet."""
         versions = self._directory / _VERSIONS
         make_directory(versions)
         work = versions / f".new-{uuid.uuid4().hex}"
+        lock = os.open(versions, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            _copy(addition.source, work)
-            if "requirements" in values:
-                (work / values["requirements"]).touch()
-            (work / "image.toml").write_text(_toml(values), "utf-8")
-            _open_to_all(work)
-            name = quote(f"{repository}:{tag}", safe="")
-            version = versions / f"{name}@{_digest(work)}"
-            if not version.exists():
-                os.sync()
-                work.rename(version)
-                sync(versions)
-            self._point(name, version)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield work
         finally:
             discard_tree(work)
-        return Image.read(self._directory / name)
+            os.close(lock)
+
+    def _publish(self, name: str, work: Path) -> None:
+        version = work.with_name(f"{name}@{_digest(work)}")
+        if not version.exists():
+            os.sync()
+            work.rename(version)
+            sync(version.parent)
+        self._point(name, version)
 
     def read(self) -> tuple[list[Image], list[InvalidRequest]]:
         """All of them, those of one tag first; and what is wrong with those that cannot be read. Blocks."""
@@ -82,11 +105,21 @@ class AddedImages:
         return sorted(images, key=lambda image: ANY_TAG in "".join(image.tags)), errors
 
     def discard_old(self) -> None:
-        """Remove what no link leads to. For a server that starts: no instance runs. Blocks."""
-        used = {link.resolve() for link in self._links()}
-        for version in (self._directory / _VERSIONS).glob("*"):
-            if version.resolve() not in used:
-                discard_tree(version)
+        """Remove what no link leads to, unless something is being added. For a server that starts: no instance runs. Blocks."""
+        versions = self._directory / _VERSIONS
+        if not versions.is_dir():
+            return
+        lock = os.open(versions, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            used = {link.resolve() for link in self._links()}
+            for version in versions.glob("*"):
+                if version.resolve() not in used:
+                    discard_tree(version)
+        except BlockingIOError:
+            log.info("an image is being added: old ones are removed at another start")
+        finally:
+            os.close(lock)
 
     def _links(self) -> Iterator[Path]:
         return (path for path in self._directory.glob("[!.]*") if path.is_dir())
@@ -115,8 +148,12 @@ def _values(addition: Addition, repository: str, tag: str) -> Mapping[str, Any]:
     values: dict[str, Any] = {}
     own = source / "image.toml"
     if own.exists():
+        if not own.is_file():
+            raise InvalidRequest(f"{own} is not a file: expected TOML that says what to run.")
         try:
             values = tomllib.loads(own.read_text("utf-8"))
+        except OSError as error:
+            raise InvalidRequest(f"{own} cannot be read: {error.strerror}.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"{own} is not valid TOML: {error}.") from error
     values |= {"repositories": [repository], "tags": [tag]}
@@ -124,10 +161,21 @@ def _values(addition: Addition, repository: str, tag: str) -> Mapping[str, Any]:
         values["command"] = _command(source)
     if addition.python is not None:
         values["python"] = addition.python
-    if "requirements" not in values and ((source / "requirements.txt").exists() or "python" in values):
-        values["requirements"] = "requirements.txt"
+    if "requirements" not in values and ((source / REQUIREMENTS).exists() or "python" in values):
+        values["requirements"] = REQUIREMENTS
     check_image(own, values)
+    for key in ("requirements", "sources"):
+        if key in values:
+            _check_inside(own, key, values[key])
     return values
+
+
+def _check_inside(own: Path, key: str, name: str) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise InvalidRequest(f"{own}: {key} must name a file in the directory, got {name!r}: only that is copied.")
+    if name != REQUIREMENTS and not (own.parent / name).is_file():
+        raise InvalidRequest(f"{own}: {key} names {name!r}, and there is no such file in the directory.")
 
 
 def _command(source: Path) -> list[str]:
@@ -144,11 +192,23 @@ def _command(source: Path) -> list[str]:
     )
 
 
-def _copy(source: Path, target: Path) -> None:
+def _fill(work: Path, source: Path, values: Mapping[str, Any]) -> None:
+    """Copy a directory, with what its ``image.toml`` has become; whole and right when this returns. Errors: InvalidRequest."""
     try:
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns(*_NOT_COPIED))
-    except (OSError, shutil.Error) as error:
-        raise InvalidRequest(f"{source} cannot be copied: {error}.") from error
+        shutil.copytree(source, work, ignore=shutil.ignore_patterns(*_NOT_COPIED), copy_function=_copy_file)
+    except shutil.Error as error:
+        raise InvalidRequest(f"{source} cannot be copied: {error.args[0][0][2]}.") from error
+    if values.get("requirements") == REQUIREMENTS:
+        (work / REQUIREMENTS).touch()
+    (work / "image.toml").write_text(_toml(values), "utf-8")
+    _open_to_all(work)
+    Image.read(work)
+
+
+def _copy_file(source: str, target: str) -> None:
+    if not stat.S_ISREG(os.stat(source).st_mode):  # noqa: PTH116 - also through links
+        raise InvalidRequest(f"{source} is neither a file nor a directory: an image is made of these alone.")
+    shutil.copy2(source, target)
 
 
 def _open_to_all(top: Path) -> None:
@@ -162,16 +222,20 @@ def _open_to_all(top: Path) -> None:
 def _digest(top: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(path for path in top.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(top)}\0{path.stat().st_mode:o}\0{path.stat().st_size}\0".encode())
+        digest.update(os.fsencode(f"{path.relative_to(top)}\0{path.stat().st_mode:o}\0{path.stat().st_size}\0"))
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def _toml(values: Mapping[str, Any]) -> str:
-    """Texts, lists of texts, and tables of texts; TOML writes them as JSON does."""
+    """Texts, lists of texts, and tables of texts; TOML writes them as JSON does, in Unicode and with DEL escaped."""
     flat = {name: value for name, value in values.items() if not isinstance(value, dict)}
     tables = {name: value for name, value in values.items() if isinstance(value, dict)}
-    lines = [f"{name} = {json.dumps(value)}" for name, value in flat.items()]
+    lines = [f"{name} = {_quoted(value)}" for name, value in flat.items()]
     for name, table in tables.items():
-        lines += [f"[{name}]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in table.items())]
+        lines += [f"[{name}]", *(f"{_quoted(key)} = {_quoted(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"
+
+
+def _quoted(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

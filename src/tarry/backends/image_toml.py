@@ -141,8 +141,13 @@ def check_image(file: Path, values: Mapping[str, Any]) -> None:
         raise InvalidRequest(f"{file}: {min(given)} is of use only with requirements.")
     _check_served(file, values.get("served_at_once", 1))
     environment = values.get("environment", {})
+    texts = [values.get(key, "") for key in _TEXTS] + [text for key in _LISTS for text in values.get(key, ())]
+    if any("\0" in text for text in texts):
+        raise InvalidRequest(f"{file}: no text may have a NUL in it.")
     if not isinstance(environment, dict) or not all(isinstance(value, str) for value in environment.values()):
         raise InvalidRequest(f"{file}: environment must be a table of strings, got {environment!r}.")
+    if wrong := [name for name, value in environment.items() if not name or "=" in name or "\0" in name + value]:
+        raise InvalidRequest(f"{file}: environment has {wrong[0]!r}, which cannot be: names are not empty, no = and no NUL.")
     _check_ports(file, values.get("ports", []), [*values["command"], *environment.values()])
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.wheels import WHEEL, tiny_wheel
 
+from tarry.backends import added_images
 from tarry.backends.added_images import AddedImages, Addition
 from tarry.backends.images import ImageCatalogue, Source
 from tarry.core.errors import ImageBroken, InvalidRequest
@@ -146,6 +147,13 @@ def test_the_copy_is_for_whoever_instances_become(added: AddedImages, source: Pa
         ("mine", "toml", "unknown key 'colour'"),
         ("mine", "link", "cannot be copied"),
         ("mine", "gone", "is no directory"),
+        ("mine", "pipe", r"mine/pipe is neither a file nor a directory"),
+        ("mine", "linked pipe", r"mine/linked is neither a file nor a directory"),
+        ("mine", "toml is a directory", r"image\.toml is not a file"),
+        ("mine", "outside", r"requirements must name a file in the directory, got '\.\./\.\./x'"),
+        ("mine", "absolute", r"sources must name a file in the directory, got '/etc/passwd'"),
+        ("mine", "absent", r"requirements names 'deep/r\.txt', and there is no such file"),
+        ("a" * 250, None, "too long for a file's name: shorten it by 18 characters"),
     ],
 )
 def test_what_cannot_be_an_image_is_refused_and_leaves_nothing(
@@ -160,6 +168,20 @@ def test_what_cannot_be_an_image_is_refused_and_leaves_nothing(
             (source / "image.toml").write_text("colour = 1\n")
         case "link":
             (source / "dangling").symlink_to("/nowhere")
+        case "pipe":
+            os.mkfifo(source / "pipe")
+        case "linked pipe":
+            os.mkfifo(tmp_path / "pipe")
+            (source / "linked").symlink_to(tmp_path / "pipe")
+        case "toml is a directory":
+            (source / "image.toml").mkdir()
+        case "outside":
+            (source / "image.toml").write_text('requirements = "../../x"\n')
+        case "absolute":
+            (source / "requirements.txt").touch()
+            (source / "image.toml").write_text('sources = "/etc/passwd"\n')
+        case "absent":
+            (source / "image.toml").write_text('requirements = "deep/r.txt"\n')
         case "gone":
             source = source / "nothing"
     with pytest.raises(InvalidRequest, match=message):
@@ -177,3 +199,50 @@ def test_one_that_is_damaged_does_not_hide_the_others(added: AddedImages, source
     assert [image.repositories for image in images] == [("good",)]
     assert "bad" in str(errors[0])
     assert catalogue(added, tmp_path).find("good:1")
+
+
+def test_all_texts_of_toml_and_all_names_of_files_can_be(added: AddedImages, source: Path) -> None:
+    smile, odd = "\U0001f600", '\U0001f600 \x7f \\ " é \t'
+    own = r"""advice = "\U0001F600 \u007F \\ \" é \t"
+[environment]
+"\U0001F600" = "\U0001F600"
+"""
+    (source / "image.toml").write_text(own)
+    (source / os.fsdecode(b"\xff")).write_text("x")
+    image = added.add(Addition(reference="mine", source=source))
+    assert (image.advice, image.environment) == (odd, {smile: smile})
+    assert (image.directory / os.fsdecode(b"\xff")).read_text() == "x"
+
+
+def test_what_turns_out_bad_in_the_copy_takes_nobodys_place(
+    added: AddedImages, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = added.add(Addition(reference="mine", source=source))
+    monkeypatch.setattr(added_images, "_toml", lambda _: "=")
+    with pytest.raises(InvalidRequest, match="not valid TOML"):
+        added.add(Addition(reference="mine", source=source))
+    assert added.read() == ([before], [])
+
+
+def test_a_server_that_starts_leaves_what_is_being_added(
+    added: AddedImages, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy as well as what is whole and has no link yet."""
+    opened, linked = added_images._open_to_all, AddedImages._point
+
+    def start(top: Path) -> None:
+        opened(top)
+        added.discard_old()
+
+    def point(self: AddedImages, name: str, version: Path) -> None:
+        added.discard_old()
+        linked(self, name, version)
+
+    monkeypatch.setattr(added_images, "_open_to_all", start)
+    monkeypatch.setattr(AddedImages, "_point", point)
+    image = added.add(Addition(reference="mine", source=source))
+    assert (image.directory / "serve").exists()
+    (source / "more").touch()
+    newer = added.add(Addition(reference="mine", source=source))
+    added.discard_old()
+    assert [path.resolve() for path in image.directory.parent.iterdir()] == [newer.directory]
