@@ -258,7 +258,7 @@ async def _locked(file: Path, on_wait: Callable[[], None]) -> AsyncIterator[int]
 def _is_locked(file: Path) -> bool:
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
         return not _try_lock(descriptor)

@@ -46,6 +46,8 @@ def make(directory: Path, archive: Path, program: str = "inference.py") -> Packa
     """
     if not directory.is_dir():
         raise InvalidRequest(f"{directory} is not a directory. Expected the directory that becomes /opt/ml/model.")
+    if archive.exists() and not archive.is_file():
+        raise InvalidRequest(f"{archive} is not a file, so no archive takes its place. Name a file, or what is not there yet.")
     faults, doubts = review(directory, program)
     if faults:
         raise InvalidRequest(" ".join(faults))
@@ -83,6 +85,8 @@ def _review_code(file: Path) -> tuple[list[str], list[str]]:
         tree = ast.parse(file.read_bytes(), str(file))
     except SyntaxError as error:
         return [f"code/{file.name}, line {error.lineno}: {error.msg}."], []
+    except (OSError, ValueError, RecursionError, MemoryError) as error:  # the last two: what is nested too deeply for Python
+        return [f"code/{file.name} cannot be read as Python: {type(error).__name__} {error}."], []
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     known = [name for name in _PARAMETERS if name in functions]
     faults = [text for name in known for text in _review_function(file, functions[name])]
@@ -127,7 +131,7 @@ def _below(directory: Path, not_these: set[Path], left_out: list[str]) -> Iterat
             path = Path(folder, name)
             if name in LEFT_OUT or path.suffix == ".pyc":
                 left_out.append(str(path.relative_to(directory)))
-            elif path.resolve() not in not_these:
+            elif Path(os.path.realpath(path)) not in not_these:  # unlike resolve, it bears a loop of links
                 yield path
         folders[:] = [name for name in folders if name not in LEFT_OUT]
 

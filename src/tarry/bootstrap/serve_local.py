@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -78,11 +79,20 @@ class Report:
 
 
 async def serve_local(wanted: Wanted, say: Say) -> Report:
-    """Start it, ping it until it is healthy, ask, stop it. ``say`` hears of the environment's build.
+    """Start it, ping it until it is healthy, ask, stop it. ``say`` hears of the environment's build. SIGTERM cancels this.
 
     Errors: InvalidRequest (settings of ``data_dir``), ImageNotFound, ImageBroken, ModelDataError, InstanceStartError, and those
     of ports.ModelServer.invoke.
     """
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+    loop.add_signal_handler(signal.SIGTERM, lambda: None if this is None else this.cancel())
+    try:
+        return await _serve(wanted, say)
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+async def _serve(wanted: Wanted, say: Say) -> Report:
     settings = EngineSettings() if wanted.data_dir is None else load(wanted.data_dir, {}).engine
     secrets = () if wanted.data_dir is None else (wanted.data_dir,)
     with tempfile.TemporaryDirectory(prefix="tarry-") as directory:

@@ -2,6 +2,7 @@
 
 import asyncio
 import mimetypes
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,6 +58,8 @@ def serve_local(  # noqa: PLR0913, PLR0917 - one parameter a flag
 
     request = None
     if input is not None:
+        _check_header("--content-type", content_type)
+        _check_header("--accept", accept)
         kind = content_type or mimetypes.MimeTypes().guess_type(input.name)[0]
         headers = {name: value for name, value in {"Content-Type": kind, "Accept": accept}.items() if value}
         request = local.Request(body=input.read_bytes(), headers=headers)
@@ -69,8 +72,16 @@ def serve_local(  # noqa: PLR0913, PLR0917 - one parameter a flag
         request=request,
     )
     with working(f"serving {archive} with {image}") as status:
-        report = asyncio.run(local.serve_local(wanted, lambda line: status.update(Text(line))))
+        try:
+            report = asyncio.run(local.serve_local(wanted, lambda line: status.update(Text(line))))
+        except asyncio.CancelledError:
+            raise typer.Exit(128 + signal.SIGTERM) from None
     raise typer.Exit(_tell(report))
+
+
+def _check_header(option: str, value: str | None) -> None:
+    if value is not None and not value.isprintable():
+        raise InvalidRequest(f"{option} expects one line of printable characters, got {value!r}.")
 
 
 def _tell(report: "Report") -> int:

@@ -131,3 +131,24 @@ def test_an_archive_is_nobodys(tmp_path: Path) -> None:
 def test_no_directory_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="is not a directory"):
         make(tmp_path / "absent", tmp_path / "model.tar.gz")
+
+
+def test_only_a_file_is_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InvalidRequest, match="pipe is not a file, so no archive takes its place"):
+        make(tree(tmp_path, {"w": ""}), pipe)
+    assert pipe.is_fifo()
+
+
+def test_a_loop_of_links_is_packed_as_it_is(tmp_path: Path) -> None:
+    model = tree(tmp_path, {"w": ""})
+    (model / "loop").symlink_to("loop")
+    make(model, tmp_path / "model.tar.gz")
+    assert names(tmp_path / "model.tar.gz") == ["loop", "w"]
+
+
+def test_code_that_python_cannot_take_in_is_told(tmp_path: Path) -> None:
+    model = tree(tmp_path, {"code/inference.py": "x = " + "-" * 100_000 + "1"})
+    with pytest.raises(InvalidRequest, match=r"code/inference\.py cannot be read as Python: (RecursionError|MemoryError)"):
+        make(model, tmp_path / "model.tar.gz")

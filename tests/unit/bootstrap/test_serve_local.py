@@ -1,7 +1,11 @@
 """`tarry serve-local`: when its time begins, and what it takes from a data directory."""
 
+import asyncio
 import json
+import os
 import shutil
+import signal
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +15,7 @@ import pytest
 from tests.support.model_objects import archive_of
 from tests.support.server_process import STUB_IMAGE
 
+from tarry.backends.engines.processes import carriers
 from tarry.backends.images import ImageCatalogue
 from tarry.bootstrap import serve_local as local
 from tarry.core.errors import InvalidRequest
@@ -95,3 +100,28 @@ async def test_a_user_that_is_asked_for_has_to_be_there(data_dir: Path) -> None:
     configure(data_dir, "user = 'nobody-of-this-name'")
     with pytest.raises(InvalidRequest, match="this machine has no user 'nobody-of-this-name'"):
         await served(data_dir)
+
+
+async def test_sigterm_ends_the_instance_and_leaves_no_directory(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(data_dir)
+    place, started = tmp_path / "t", asyncio.Event()
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+
+    async def never(*_: Any) -> bool:
+        started.set()
+        return await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(local, "_healthy", never)
+    serving = asyncio.create_task(served(data_dir))
+    await started.wait()
+    [directory] = place.iterdir()
+    token = (directory / "engine-token").read_text()
+    assert carriers(token)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert carriers(token) == []
+    assert list(place.iterdir()) == []

@@ -1,5 +1,6 @@
 """``tarry package`` and ``tarry serve-local``: what they ask for, and what they tell."""
 
+import asyncio
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from tarry.bootstrap import serve_local as local
 from tarry.cli.main import app
+from tarry.core.errors import InvalidRequest
 
 
 @pytest.fixture
@@ -69,3 +71,23 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     assert "left out: .DS_Store, __pycache__\n" in done.output
     with tarfile.open(tmp_path / "model.tar.gz") as tar:
         assert tar.getnames() == ["weights.bin"]
+
+
+@pytest.mark.parametrize("option", ["--content-type", "--accept"])
+def test_a_header_is_one_line(tmp_path: Path, wanted: list[local.Wanted], option: str) -> None:
+    (tmp_path / "model.tar.gz").write_bytes(b"")
+    command = ["serve-local", str(tmp_path / "model.tar.gz"), "--image", "x:1", "--input", str(tmp_path / "model.tar.gz")]
+    done = CliRunner().invoke(app, [*command, option, "a\r\nX: y"])
+    assert isinstance(done.exception, InvalidRequest)
+    assert str(done.exception) == f"{option} expects one line of printable characters, got 'a\\r\\nX: y'."
+    assert wanted == []
+
+
+def test_sigterm_is_an_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ended(wanted: local.Wanted, say: Any) -> local.Report:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(local, "serve_local", ended)
+    (tmp_path / "model.tar.gz").write_bytes(b"")
+    done = CliRunner().invoke(app, ["serve-local", str(tmp_path / "model.tar.gz"), "--image", "x:1"])
+    assert done.exit_code == 143

@@ -111,6 +111,8 @@ def read_csv(lines):
         if number == 1:
             delimiter = delimiter_of(line)
             width = len(line.split(delimiter))
+        if "_" in line:
+            raise ValueError(f"line {number}: a number has no underscore")  # Python's have
         row = [cell.strip() or "nan" for cell in line.split(delimiter)]
         if len(row) != width:
             raise ValueError(f"line {number} has {len(row)} values, the first line has {width}")
@@ -148,6 +150,8 @@ def read_libsvm(lines, *, shifts=False):
     values, indices, starts = array("f"), array("i"), array("q", [0])  # lists of millions of numbers are slow to become matrices
     for number, line in enumerate(lines, 1):
         for token in line.split("#", 1)[0].split():
+            if "_" in token:
+                raise ValueError(f"line {number}: {token!r} has an underscore")  # Python's numbers may
             index, colon, value = token.partition(":")
             if index == "qid":
                 continue
