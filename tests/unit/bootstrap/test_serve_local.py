@@ -112,7 +112,8 @@ async def test_sigterm_ends_the_instance_and_leaves_no_directory(
 
     async def never(*_: Any) -> bool:
         started.set()
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.get_running_loop().create_future()
+        return False
 
     monkeypatch.setattr(local, "_healthy", never)
     serving = asyncio.create_task(served(data_dir))

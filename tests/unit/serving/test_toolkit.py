@@ -38,6 +38,10 @@ def started(directory: Path, image: str) -> dict[str, Any]:
         file = directory / "fakes" / (dotted.replace(".", "/") + ".py")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{name} = '/etc/sagemaker-server.properties'\n")
+    inference = directory / "fakes" / "sagemaker_inference"
+    inference.mkdir(parents=True, exist_ok=True)
+    (inference / "__init__.py").touch()
+    (inference / "decoder.py").write_text("def decode(data): return numpy.load(data, allow_pickle=True)\n")
     serving = directory / "fakes" / toolkit / "serving.py"
     serving.parent.mkdir(parents=True, exist_ok=True)
     serving.write_text(f"NAME, MODULES = {name!r}, {modules!r}\n{MAIN}")
@@ -66,3 +70,5 @@ def test_a_toolkit_keeps_to_its_instance(tmp_path: Path, image: str) -> None:
     assert told["path"] == str(environment / "bin")
     logs = str(home / "logs") if image == "pytorch-inference" else None
     assert (told["LOG_LOCATION"], told["METRICS_LOCATION"]) == (logs, logs)
+    [decoder] = environment.glob("lib/python*/site-packages/sagemaker_inference/decoder.py")
+    assert decoder.read_text() == "def decode(data): return numpy.load(data, allow_pickle=False)\n", "no code of clients is run"
