@@ -80,6 +80,7 @@ class InlineDatabase(Database):
         self._batch_max = BATCH_MAX
         self._arrived = []
         self._waiting = SimpleQueue()
+        self._left = []
         self._unanswered = 0
         self._closing = False
         self._writer_engine = disk.engine
@@ -94,13 +95,16 @@ class InlineDatabase(Database):
         return future
 
     def _write_waiting(self) -> None:
-        if self._waiting.empty() or self._part.dead:
+        if not self._has_waiting() or self._part.dead:
             return
         batch, _ = self._next_batch()
         with self._writer_engine.connect() as connection:
             results = self._results(connection, batch)
         self._on_commit(self._part)
         self._loop.call_later(self._chance.choice(_MOMENTS_S), self._resolve, batch, results)
+
+    def _has_waiting(self) -> bool:
+        return bool(self._left) or not self._waiting.empty()
 
     def _read(self, fn: Callable[[Connection], T]) -> T:
         with self._writer_engine.begin() as connection:
@@ -109,6 +113,6 @@ class InlineDatabase(Database):
     async def close(self) -> None:
         """Later writes are refused. Whoever closes it has waited for its own."""
         self._hand_over()
-        while not self._waiting.empty():
+        while self._has_waiting():
             self._write_waiting()
         self._closing = True

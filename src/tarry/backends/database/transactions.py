@@ -184,8 +184,9 @@ class Database:
 
     def _hand_over(self) -> None:
         """Give the writer what this round of the event loop has brought: one by one, the first would be committed alone."""
-        self._waiting.put(self._arrived)
-        self._arrived = []
+        if self._arrived:
+            self._waiting.put(self._arrived)
+            self._arrived = []
 
     def _resolve(self, batch: list[_Write], results: list[Any]) -> None:
         """Tell the callers; in the event loop."""
