@@ -188,7 +188,7 @@ class _Build:
         )
         try:
             async for line in _lines(cast("asyncio.StreamReader", process.stdout)):
-                self.tail.append(line)
+                self.tail.append(line.replace(self.token, "(token)"))  # a FailureReason may quote it
                 if line.lstrip().startswith(("Collecting", "Downloading", "Installing", "Resolved", "Prepared", "Installed")):
                     self.say(f"{self.name}: {line.split(' (from ')[0].strip()[:150]}")
             code = await process.wait()

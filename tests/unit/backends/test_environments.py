@@ -225,6 +225,15 @@ async def test_a_failed_check_is_a_failed_build(tmp_path: Path, requirements: Pa
     assert folders(tmp_path / "e") == []
 
 
+async def test_what_a_build_says_of_its_token_is_not_quoted(tmp_path: Path, requirements: Path) -> None:
+    tell = "import os; raise SystemExit(os.environ['_TARRY_INSTANCE'])"
+    with pytest.raises(ImageBroken, match=r"(?s)code 1.*\(token\)") as failed:
+        await Environments(tmp_path / "e", rules=BuildRules(owner="mine")).provide(
+            "thing", Recipe(requirements=requirements, checks=[tell])
+        )
+    assert "mine" not in str(failed.value)
+
+
 async def test_a_missing_lock_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageBroken, match=r"none\.txt"):
         await Environments(tmp_path / "e").provide("thing", Recipe(requirements=tmp_path / "none.txt"))
