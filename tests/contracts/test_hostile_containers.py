@@ -434,7 +434,7 @@ def test_nothing_is_sent_twice(run: Run) -> None:
 @pytest.mark.parametrize("after", [answering, stalling], ids=["closed", "kept open"])
 def test_a_ping_is_healthy_by_its_status_alone(run: Run, data: bytes, healthy: bool, after: Callable[..., Script]) -> None:
     with RawContainer(after(data)) as container:
-        assert run(HttpModelServer().ping(container.address, timeout_s=WAIT_S if healthy else SHORT_S)) is healthy
+        assert run(HttpModelServer().ping(container.address, timeout_s=WAIT_S if healthy else SHORT_S)).healthy is healthy
         assert not _connected_to(container)
 
 
@@ -444,4 +444,4 @@ def test_an_endless_ping_is_bounded_by_its_time(run: Run) -> None:
         connection.send_for_ever(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     with RawContainer(script) as container:
-        assert not run(HttpModelServer().ping(container.address, timeout_s=SHORT_S))
+        assert not run(HttpModelServer().ping(container.address, timeout_s=SHORT_S)).healthy

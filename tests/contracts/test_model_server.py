@@ -10,7 +10,7 @@ from tests.support.aiohttp_server import end
 
 from tarry.backends.modelserver import HttpModelServer
 from tarry.core.errors import ModelServerNotConnected, ModelServerTimeout, ModelServerUnreachable
-from tarry.ports import ModelRequest, ModelServer
+from tarry.ports import ModelRequest, ModelServer, PingAnswer
 from tarry.testing.modelserver import Answering, FakeAnswer, FakeModelServer
 
 
@@ -28,7 +28,7 @@ class Rig:
 @pytest.fixture(params=["fake", "http"])
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     if request.param == "fake":
-        fake = FakeModelServer(closed={"http://closed"})
+        fake = FakeModelServer(closed={"http://closed"}, unhealthy_answer="503 Unable to load model")
         yield Rig(
             fake,
             "http://fake",
@@ -66,7 +66,7 @@ class _Container:
         self._healthy = False
 
     async def _ping(self, _: web.Request) -> web.Response:
-        return web.Response(status=200 if self._healthy else 503)
+        return web.Response() if self._healthy else web.Response(status=503, text="Unable to\n load  model\n")
 
     async def _invoke(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -128,10 +128,12 @@ async def test_every_status_comes_with_its_body(rig: Rig, status: int) -> None:
 
 
 async def test_ping_tells_health(rig: Rig) -> None:
-    assert await rig.server.ping(rig.address)
+    assert await rig.server.ping(rig.address) == PingAnswer(True)
     rig.make_unhealthy()
-    assert not await rig.server.ping(rig.address)
-    assert not await rig.server.ping(rig.closed_address)
+    assert await rig.server.ping(rig.address) == PingAnswer(False, "503 Unable to load model")
+    nobody = await rig.server.ping(rig.closed_address)
+    assert not nobody.healthy
+    assert nobody.said
 
 
 async def test_nobody_there_is_not_connected(rig: Rig) -> None:

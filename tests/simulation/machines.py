@@ -17,7 +17,7 @@ from tests.simulation.weather import Gate
 
 from tarry.core.errors import InstanceStartError, ModelResponseInvalid, ModelServerUnreachable
 from tarry.core.invocation import INLINE_BYTES_MAX
-from tarry.ports import EngineStatus, InstanceSpec, ModelRequest, ModelResponse
+from tarry.ports import EngineStatus, InstanceSpec, ModelRequest, ModelResponse, PingAnswer
 from tarry.testing.engine import FakeEngine
 from tarry.testing.modelserver import FakeAnswer, FakeModelServer
 
@@ -160,7 +160,7 @@ class SimulatedModels:
         self._on_death = on_death
         self._broken: dict[asyncio.Task[Any] | None, Asked] = {}
 
-    async def ping(self, address: str, *, timeout_s: float = 2.0) -> bool:
+    async def ping(self, address: str, *, timeout_s: float = 2.0) -> PingAnswer:
         """See ports.ModelServer."""
 
         async def look() -> bool:
@@ -171,7 +171,7 @@ class SimulatedModels:
         broken = self._broken.pop(asyncio.current_task(), None)
         if broken is not None and not answers:
             self._on_death(broken)
-        return answers
+        return PingAnswer(answers)
 
     @asynccontextmanager
     async def invoke(self, address: str, request: ModelRequest, *, timeout_s: float) -> AsyncIterator[ModelResponse]:

@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager, suppress
 
 from tarry.backends.http_exchange import HEADERS_TOO_LONG, Answer, HttpRequest, Recognise, exchange
 from tarry.core.errors import DependencyError, ModelResponseInvalid, Throttled
-from tarry.ports import ModelRequest, ModelResponse
+from tarry.ports import ModelRequest, ModelResponse, PingAnswer
 
 HEADER_BYTES_MAX = 4096
 _PING_BODY_BYTES_MAX = 64 * 1024
+_PING_SAID_BYTES_MAX = 300
 _WITHOUT_BODY = (204, 304)
 _OUR_HEADERS = ("content-length", "transfer-encoding", "host", "connection", "expect")
 
@@ -27,20 +28,22 @@ class HttpModelServer:
         """``recognise`` tells of each connection whether it is to the container; left out: whoever answers is."""
         self._recognise = recognise
 
-    async def ping(self, address: str, *, timeout_s: float = 2.0) -> bool:
+    async def ping(self, address: str, *, timeout_s: float = 2.0) -> PingAnswer:
         """See ports.ModelServer."""
         try:
             ping = HttpRequest(method="GET", path="/ping")
             async with exchange(address, ping, timeout_s=timeout_s, recognise=self._recognise) as asked:
-                answer = await asked.head()
-                with suppress(DependencyError):  # a body means nothing; its end is waited for, so that no server sees a reset
+                answer, body = await asked.head(), b""
+                with suppress(DependencyError):  # 200 is all that counts; the end is waited for, so that no server sees a reset
                     _size(answer, _named(answer))
-                    async for _ in asked.chunks():
+                    async for chunk in asked.chunks():
+                        body = (body + chunk)[:_PING_SAID_BYTES_MAX]
                         if answer.body_bytes > _PING_BODY_BYTES_MAX:
                             break
-                return answer.status == 200
-        except (DependencyError, Throttled):
-            return False
+                said = f"{answer.status} {body.decode(errors='replace')}"
+                return PingAnswer(True) if answer.status == 200 else PingAnswer(False, " ".join(said.split()))
+        except (DependencyError, Throttled) as error:
+            return PingAnswer(False, str(error))
 
     @asynccontextmanager
     async def invoke(self, address: str, request: ModelRequest, *, timeout_s: float) -> AsyncIterator[ModelResponse]:

@@ -143,7 +143,7 @@ async def _healthy(address: str, engine: ProcessEngine, models: HttpModelServer,
         (status,) = await engine.observe()
         if status.exit_code is not None:
             return False
-        if await models.ping(address):
+        if (await models.ping(address)).healthy:
             return True
         await asyncio.sleep(_PING_PAUSE_S)
     return False

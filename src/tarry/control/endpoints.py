@@ -99,7 +99,7 @@ class EndpointCommands:
                 (deployment.id, variant.variant.name): waits
                 for deployment in deployments
                 for variant in deployment.variants
-                if (waits := waiting_for(deployment, variant, rows, now_us)) is not None
+                if (waits := waiting_for(name, deployment, variant, rows, now_us)) is not None
             },
         )
 

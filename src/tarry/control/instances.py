@@ -37,6 +37,7 @@ from tarry.ports import (
     Images,
     InstanceSpec,
     ModelServer,
+    PingAnswer,
     Replace,
     Store,
     Wakeups,
@@ -47,6 +48,7 @@ log = structlog.get_logger(__name__)
 PING_TIMEOUT_S = 2.0  # AWS: each attempt may take at most 2 s (your-algorithms-inference-code)
 STARTUP_PING_EVERY_S = 0.5
 SAY_EVERY_S = 20.0
+TELL_EVERY_S = 5.0
 WATCH_EVERY_S = 2.0
 LOOK_EVERY_S = STARTUP_PING_EVERY_S
 SILENT_PINGS = 3
@@ -89,6 +91,11 @@ def _ping_failure(spec: InstanceSpec, container: int) -> str:
     return ping_failure(spec.endpoint_name, spec.variant_name, spec.instance_id, spec.containers[container].hostname)
 
 
+def _unhealthy(answers: Sequence[PingAnswer]) -> str | None:
+    """What the first of the containers that is not healthy answered; None: all are."""
+    return next((one.said for one in answers if not one.healthy), None)
+
+
 def _container_spec(container: Container, hostname: str | None) -> ContainerSpec:
     return ContainerSpec(
         image=container.image,
@@ -124,6 +131,8 @@ class InstanceChanges(TypedDict, total=False):
 
     addresses: tuple[str, ...]
     ready_at_us: int
+    unanswered_since_us: int | None
+    ping_answer: str | None
     ended_at_us: int
     failure_reason: str
     out_of_capacity: bool
@@ -234,7 +243,9 @@ class InstanceKeeper:
         if cause is not None:
             await self._fail(instance.id, cause)
             return None
-        ready = await self._move(instance.id, InstanceState.IN_SERVICE, addresses=addresses, ready_at_us=self._clock.now_us())
+        ready = await self._move(
+            instance.id, InstanceState.IN_SERVICE, addresses=addresses, ready_at_us=self._clock.now_us(), ping_answer=None
+        )
         return addresses if ready else None
 
     async def _with_credentials(self, spec: InstanceSpec) -> InstanceSpec:
@@ -248,20 +259,23 @@ class InstanceKeeper:
         status = await self._statuses.of(spec.instance_id, after=started_at)
         # One window for all: the engine has waited until the containers listened.
         deadline = started_at + spec.startup_timeout_s - (status.running_s if status is not None else 0.0)
-        say_at = started_at + SAY_EVERY_S
-        silent = 0
+        say_at, tell_at = started_at + SAY_EVERY_S, started_at + TELL_EVERY_S
+        silent, told, answer = 0, None, None
         while self._clock.monotonic() < deadline:
             if (death := await self._death(spec.instance_id, started_at)) is not None:
                 return f"{_ping_failure(spec, death.container)} {death.cause}"
             answers = await self._answers(addresses)
-            if all(answers):
+            if (answer := _unhealthy(answers)) is None:
                 return None
-            silent = answers.index(False)
+            silent = next(place for place, one in enumerate(answers) if not one.healthy)
+            if answer != told and self._clock.monotonic() >= tell_at and await self._write(spec.instance_id, ping_answer=answer):
+                tell_at, told = self._clock.monotonic() + TELL_EVERY_S, answer
             if self._clock.monotonic() >= say_at:
                 say_at += SAY_EVERY_S
                 self._say_waiting(spec, await self._last_lines(spec.instance_id, 1))
             await self._clock.sleep(STARTUP_PING_EVERY_S)
-        return f"{_ping_failure(spec, silent)} GET /ping did not answer 200 within {spec.startup_timeout_s} s."
+        last = f" It last answered: {answer}" if answer else ""
+        return f"{_ping_failure(spec, silent)} GET /ping did not answer 200 within {spec.startup_timeout_s} s.{last}"
 
     @staticmethod
     def _say_waiting(spec: InstanceSpec, last_line: tuple[str, ...]) -> None:
@@ -284,27 +298,22 @@ class InstanceKeeper:
             looked_at = self._clock.monotonic()
             if (death := await self._death(instance.id)) is not None:
                 return death.cause
-            if all(await self._answers(addresses)):
+            if (answer := _unhealthy(await self._answers(addresses))) is None:
                 answered_at, missed = self._clock.monotonic(), 0
             else:
                 missed += 1
             silent_s = self._clock.monotonic() - answered_at
             # Not the time alone: this process may have been paused itself.
             if missed >= SILENT_PINGS and silent_s >= self._limits.unanswered_s:
-                return f"The model server did not answer GET /ping with 200 for {self._limits.unanswered_s:g} s."
+                return f"The model server did not answer GET /ping with 200 for {self._limits.unanswered_s:g} s. Last: {answer}"
             silent = missed > 0 if told_silent else missed >= SILENT_PINGS
-            if silent != told_silent and await self._tell(instance.id, silent_s if silent else None):
+            if silent != told_silent and await self._tell(instance.id, silent_s if silent else None, answer):
                 told_silent = silent
 
-    async def _tell(self, instance_id: str, silent_s: float | None) -> bool:
+    async def _tell(self, instance_id: str, silent_s: float | None, answer: str | None) -> bool:
         """Write into the row since when it is silent, or that it is not; false where that did not go, now."""
-        row = await self._store.get(Instance, instance_id)
-        if row is None:
-            return False
         since_us = None if silent_s is None else self._clock.now_us() - int(silent_s * 1_000_000)
-        try:
-            await self._store.apply(Replace(replace(row, unanswered_since_us=since_us)))
-        except (Conflict, StorageFull, Throttled):
+        if not await self._write(instance_id, unanswered_since_us=since_us, ping_answer=answer):
             return False
         if silent_s is None:
             log.info("an instance answers GET /ping again", instance_id=instance_id)
@@ -318,8 +327,19 @@ class InstanceKeeper:
         self._wakeups.notify(CHANNEL_ENDPOINTS)
         return True
 
-    async def _answers(self, addresses: Sequence[str]) -> list[bool]:
-        """Which of the containers answer /ping with 200."""
+    async def _write(self, instance_id: str, **changes: Unpack[InstanceChanges]) -> bool:
+        """Change the row but not its state; false where that did not go, now."""
+        row = await self._store.get(Instance, instance_id)
+        if row is None:
+            return False
+        try:
+            await self._store.apply(Replace(replace(row, **changes)))
+        except (Conflict, StorageFull, Throttled):
+            return False
+        return True
+
+    async def _answers(self, addresses: Sequence[str]) -> list[PingAnswer]:
+        """What each of the containers answers to /ping."""
         return [await self._model_server.ping(address, timeout_s=PING_TIMEOUT_S) for address in addresses]
 
     async def _death(self, instance_id: str, started_at: float = 0.0) -> _Death | None:

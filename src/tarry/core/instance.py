@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 FAILURE_REASON_CHARS_MAX = 1024  # AWS: DescribeEndpoint API reference, FailureReason
 _LOG_HEADING = "\nLast lines of the model server's log:\n"
+_PING_FAILURE_END = "in the data directory.)"
 
 
 class InstanceState(StrEnum):
@@ -59,6 +60,8 @@ class Instance:
     on."""
     unanswered_since_us: int | None = None
     """InService and silent: since when it has not answered /ping. It gets no new work until it does; in the end it is Failed."""
+    ping_answer: str | None = None
+    """What it last answered to GET /ping, or why it did not, while that is not 200; before InService only now and then."""
     failure_reason: str | None = None
     revision: int = 0
 
@@ -90,7 +93,7 @@ def ping_failure(endpoint_name: str, variant_name: str, instance_id: str, contai
     return (
         f"The {which} for production variant {variant_name} did not pass the ping health check. "
         "Please check CloudWatch logs for this endpoint. "
-        f"(Here: tarry logs {endpoint_name}, or {file} in the data directory.)"
+        f"(Here: tarry logs {endpoint_name}, or {file} {_PING_FAILURE_END}"
     )
 
 
@@ -107,3 +110,12 @@ def explain_failure(cause: str, log_lines: Sequence[str]) -> str:
     if room <= 0 or not log:
         return cause
     return cause + _LOG_HEADING + log[-room:]
+
+
+def in_short(reason: str) -> str:
+    """Of a FailureReason what tells it from others, in a line: the cause, and the last line of the log."""
+    cause, _, log = reason.partition(_LOG_HEADING)
+    before, _, particular = cause.partition(_PING_FAILURE_END)
+    last = log.strip().rpartition("\n")[2].strip()
+    said = (particular or before).strip()
+    return f"{said} Last line of its log: {last}" if last else said

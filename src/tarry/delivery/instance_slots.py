@@ -189,7 +189,7 @@ class InstanceSlots:
             return False
         if not (self._suspect or self.silent):
             return True
-        healthy = [await self._models.ping(address) for address in self.instance.addresses]
+        healthy = [(await self._models.ping(address)).healthy for address in self.instance.addresses]
         self._suspect = not healthy or not all(healthy)
         return not self._suspect
 

@@ -216,7 +216,7 @@ class Worker:
         became of the instance.
         """
         untouched = pipeline.at_first and isinstance(error, ModelServerNotConnected)
-        if not untouched and await self._models.ping(pipeline.address):
+        if not untouched and (await self._models.ping(pipeline.address)).healthy:
             return await self._failed(work, failure_reasons.broken_answer(str(error), pipeline.where, work.status))
         said = "the instance takes no request" if untouched else "the instance died under a request"
         log.warning(said, instance_id=instance.id, invocation_id=work.claim.invocation.id, error=str(error))

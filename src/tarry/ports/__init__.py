@@ -17,6 +17,7 @@ from tarry.ports.instances import (
     ModelRequest,
     ModelResponse,
     ModelServer,
+    PingAnswer,
 )
 from tarry.ports.invocations import InvocationQuery, InvocationRecords, QueueControl
 from tarry.ports.notifications import Notifier, Outbox, Outgoing
@@ -98,6 +99,7 @@ __all__ = [
     "Overdue",
     "Page",
     "PageQuery",
+    "PingAnswer",
     "QueueControl",
     "Reaped",
     "Remove",

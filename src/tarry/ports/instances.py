@@ -129,11 +129,19 @@ class ModelResponse:
     size: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PingAnswer:
+    """How GET /ping went: ``healthy`` for 200 in time; else ``said`` has status and beginning of the body, or the error."""
+
+    healthy: bool
+    said: str = ""
+
+
 class ModelServer(Protocol):
     """The container contract over HTTP: /ping and /invocations."""
 
-    async def ping(self, address: str, *, timeout_s: float = 2.0) -> bool:
-        """Whether GET /ping answers 200 in time; never raises."""
+    async def ping(self, address: str, *, timeout_s: float = 2.0) -> PingAnswer:
+        """What GET /ping answers in time; never raises."""
         ...
 
     def invoke(self, address: str, request: ModelRequest, *, timeout_s: float) -> AbstractAsyncContextManager[ModelResponse]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tarry.core.errors import ModelServerNotConnected, ModelServerTimeout
-from tarry.ports import ModelRequest, ModelResponse
+from tarry.ports import ModelRequest, ModelResponse, PingAnswer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +40,18 @@ class FakeModelServer:
     answering: Answering = echo
     closed: set[str] = field(default_factory=set)
     unhealthy: set[str] = field(default_factory=set)
+    unhealthy_answer: str = "503"
     requests: list[ModelRequest] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     """The addresses of the requests, in order."""
     in_flight: int = 0
     in_flight_max: int = 0
 
-    async def ping(self, address: str, *, timeout_s: float = 2.0) -> bool:
+    async def ping(self, address: str, *, timeout_s: float = 2.0) -> PingAnswer:
         """See ports.ModelServer."""
-        return address not in self.closed and address not in self.unhealthy
+        if address in self.closed:
+            return PingAnswer(False, "The model server takes no connections.")
+        return PingAnswer(False, self.unhealthy_answer) if address in self.unhealthy else PingAnswer(True)
 
     @asynccontextmanager
     async def invoke(self, address: str, request: ModelRequest, *, timeout_s: float) -> AsyncIterator[ModelResponse]:

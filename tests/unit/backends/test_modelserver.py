@@ -50,7 +50,7 @@ async def test_the_request_is_plain_and_has_its_length() -> None:
 
 async def test_a_ping_is_plain() -> None:
     with RawContainer(answering(OK)) as container:
-        assert await HttpModelServer().ping(container.address)
+        assert (await HttpModelServer().ping(container.address)).healthy
     (connection,) = container.connections
     assert connection.head.decode().lower().split("\r\n") == [
         "get /ping http/1.1",
@@ -115,7 +115,7 @@ async def test_an_error_of_the_source_comes_out_as_it_is(answer: bytes) -> None:
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://[::1]:1", "nonsense", "http://", "http://256.1.1.1:80"])
 async def test_ping_never_raises(address: str) -> None:
-    assert not await HttpModelServer().ping(address, timeout_s=0.5)
+    assert not (await HttpModelServer().ping(address, timeout_s=0.5)).healthy
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])

@@ -134,8 +134,25 @@ async def test_the_window_for_the_start_began_when_the_containers_were_started(g
     began = given.world.clock.monotonic()
     given.keeper.attend(await given.add(), SPEC)
     row = await given.failed(step_s=1.0)
-    assert f"within {SPEC.startup_timeout_s} s" in (row.failure_reason or "")
+    assert f"within {SPEC.startup_timeout_s} s. It last answered: 503" in (row.failure_reason or "")
     assert given.world.clock.monotonic() - began < SPEC.startup_timeout_s / 2
+
+
+async def test_what_is_answered_in_place_of_200_is_told_while_it_is_waited_for(given: Given) -> None:
+    given.world.models.unhealthy.add("http://127.0.0.1:20001")
+    given.world.models.unhealthy_answer = "500 Unable to load model"
+    given.keeper.attend(await given.add(), SPEC)
+    await given.until(lambda: given.store.entities[Instance, ID].ping_answer is not None, step_s=1.0)
+    assert (await given.row()).state is InstanceState.STARTING
+    assert (await given.row()).ping_answer == "500 Unable to load model"
+    writes = given.store.writes
+    for _ in range(10):
+        await given.until(lambda: given.world.clock.sleepers == 1)
+        given.world.clock.advance(STARTUP_PING_EVERY_S)
+    assert given.store.writes == writes  # the same is not written twice
+    given.world.models.unhealthy.clear()
+    await given.until(lambda: given.store.entities[Instance, ID].state is InstanceState.IN_SERVICE, step_s=1.0)
+    assert (await given.row()).ping_answer is None
 
 
 async def test_what_no_longer_answers_is_ended_in_the_engine(given: Given) -> None:
@@ -163,6 +180,7 @@ async def test_a_silent_instance_is_told_until_it_answers_again(given: Given) ->
     with capture_logs() as logs:
         row = await _watched(given, 1)
         assert row.state is InstanceState.IN_SERVICE
+        assert row.ping_answer == "503"
         assert row.unanswered_since_us == since_us - (SILENT_PINGS - 1) * EVERY_S * 1_000_000
         assert (await _watched(given, 3)).unanswered_since_us == row.unanswered_since_us
         given.world.models.unhealthy.clear()

@@ -351,8 +351,18 @@ def test_a_variant_of_weight_zero_takes_nothing_while_others_run() -> None:
             "2 of 2 instances are in service. An instance failed 599 s ago: The model server was ended by signal 9. It was c.",
         ),
         ([row("a"), row("b"), crashed("c", 599, variant="B")], None),
+        (
+            [row("a"), row("b", S.STARTING, ping_answer="500 No model.")],
+            "1 of 2 instances are in service, 1 are starting (image and model data, then GET /ping). "
+            "GET /ping last answered: 500 No model (tarry logs Ep has more).",
+        ),
+        (
+            [row("a"), row("b", unanswered_since_us=1, ping_answer="503")],
+            "2 of 2 instances are in service, 1 of them without an answer to GET /ping and therefore without new work. "
+            "GET /ping last answered: 503 (tarry logs Ep has more).",
+        ),
     ],
 )
 def test_what_a_variant_lacks_is_said(rows: list[Instance], words: str | None) -> None:
     deployment = a_deployment("d1", a_variant(count=2))
-    assert waiting_for(deployment, deployment.variants[0], rows, NOW_US) == words
+    assert waiting_for("Ep", deployment, deployment.variants[0], rows, NOW_US) == words

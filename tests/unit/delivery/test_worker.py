@@ -24,7 +24,7 @@ from tarry.core.retry_policy import RetryPolicy
 from tarry.delivery import pipeline
 from tarry.delivery.work import Work
 from tarry.delivery.worker import DRAINED, Attempted, Worker
-from tarry.ports import LOST, RETURNED, Back, Decision, Lease, ModelRequest, OpenObject, Staged
+from tarry.ports import LOST, RETURNED, Back, Decision, Lease, ModelRequest, OpenObject, PingAnswer, Staged
 from tarry.testing.modelserver import FakeAnswer, FakeModelServer
 from tarry.testing.objects import FakeObjectStore
 
@@ -236,7 +236,7 @@ async def test_an_instance_that_takes_connections_again_has_not_seen_the_request
     ping = world.models.ping
 
     class Flapping(FakeModelServer):
-        async def ping(self, address: str, *, timeout_s: float = 2.0) -> bool:
+        async def ping(self, address: str, *, timeout_s: float = 2.0) -> PingAnswer:
             self.closed.clear()
             return await ping(address)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tarry.core.catalog import InstancePool, Variant
 from tarry.core.deployment import DeployedVariant, Deployment
-from tarry.core.instance import NOT_YET, Instance, InstanceState, cause_of
+from tarry.core.instance import FAILURE_REASON_CHARS_MAX, NOT_YET, Instance, InstanceState, cause_of
 from tarry.core.planning.actions import Action, DrainInstance, StartInstance, StopInstance
 from tarry.core.planning.view import EndpointView
 
@@ -92,10 +92,13 @@ def lacks_capacity(view: EndpointView, deployment: Deployment, variant: Variant,
     return f"{reason} None of the instance pools of variant {variant.name} has room: {types}."
 
 
-def waiting_for(deployment: Deployment, variant: DeployedVariant, instances: Sequence[Instance], now_us: int) -> str | None:
+def waiting_for(
+    endpoint_name: str, deployment: Deployment, variant: DeployedVariant, instances: Sequence[Instance], now_us: int
+) -> str | None:
     """What a variant lacks at this moment, and why an instance failed lately, for people who wait for it or for its answers.
 
-    None where all that is desired is InService, and none has failed within CRASH_WINDOW_S.
+    None where all that is desired is InService, and none has failed within CRASH_WINDOW_S. At most so many characters as
+    DescribeEndpoint allows.
     """
     rows = [row for row in instances if row.deployment_id == deployment.id and row.variant_name == variant.variant.name]
     ready = [row for row in rows if row.state is InstanceState.IN_SERVICE]
@@ -103,7 +106,13 @@ def waiting_for(deployment: Deployment, variant: DeployedVariant, instances: Seq
     crash = _last_crash(rows, now_us)
     if len(ready) >= variant.desired_count and not silent and crash is None:
         return None
-    return f"{_lacks(variant, rows, len(ready), silent)} {crash or ''}".rstrip()
+    said = [_lacks(variant, rows, len(ready), silent)]
+    answers = [row.ping_answer for row in rows if row.ping_answer and row.state in COUNTED]
+    if answers:
+        said.append(f"GET /ping last answered: {answers[-1].rstrip('.')} (tarry logs {endpoint_name} has more).")
+    if crash is not None:
+        said.append(crash)
+    return " ".join(said)[:FAILURE_REASON_CHARS_MAX]
 
 
 def _lacks(variant: DeployedVariant, rows: Sequence[Instance], ready: int, silent: int) -> str:

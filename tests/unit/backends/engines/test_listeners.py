@@ -136,12 +136,12 @@ async def test_the_thief_of_a_dead_servers_port_gets_nothing(kind: str, tmp_path
     server = HttpModelServer(engine.recognise)
     try:
         [address] = await engine.start(spec())
-        assert await server.ping(address)
+        assert (await server.ping(address)).healthy
         assert await ask(server, address) == b"secret"
         port = int(address.rpartition(":")[2])
         kill_listener(port)
         with socket.create_server(("127.0.0.1", port)) as thief:
-            assert not await server.ping(address)
+            assert not (await server.ping(address)).healthy
             with pytest.raises(ModelServerNotConnected, match="somebody else listens on its port"):
                 await ask(server, address)
             assert list(received(thief)) == [b""] * 4
