@@ -18,7 +18,7 @@ _WITHOUT_BODY = (204, 304)
 _OUR_HEADERS = ("content-length", "transfer-encoding", "host", "connection", "expect")
 
 # AWS: as data logs show it (djl-serving#2567, vllm#2912).
-_NO_LENGTH = "The response from container primary did not specify the required Content-Length header"
+_NO_LENGTH = "The response from container primary did not specify the required Content-Length header."
 
 
 class HttpModelServer:

@@ -196,15 +196,18 @@ class Worker:
         return True
 
     async def _stage(self, work: Work, response: ModelResponse, container_error: str | None) -> Staged | None:
-        """Stage the answer; None where it has nowhere to go and the invocation has been failed for that."""
+        """Stage the answer; None where the invocation has been failed: it has nowhere to go, or is an error without a word."""
         invocation = work.claim.invocation
-        failed = container_error is not None
         chunks = work.watched(response.chunks)
         try:
-            staged = await self._settlement.stage_answer(invocation, response.content_type, chunks, failed=failed)
+            staged = await self._settlement.stage_answer(invocation, response.content_type, chunks, failed=container_error is not None)
         except (BucketNotFound, ObjectRefused) as error:
-            place = invocation.failure_location if failed else invocation.output_location
+            place = invocation.failure_location if container_error is not None else invocation.output_location
             await self._settlement.fail(work, container_error or failure_reasons.upload_failed(place, str(error)))
+            return None
+        if container_error is not None and not work.excerpt:  # OURS: as failure object an empty body would say nothing
+            await self._objects.discard(staged)
+            await self._settlement.fail(work, container_error)
             return None
         work.uploaded_at_us = self._clock.now_us()
         return staged

@@ -129,6 +129,26 @@ async def test_a_container_error_keeps_the_containers_own_words(status: int, wor
     assert record.outcome.container_status == status
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_container_error_without_a_word_leaves_ours(chunked: bool) -> None:
+    world = await World().deploy()
+    invocation = await world.put()
+    world.answer(status=413, body=b"", chunked=chunked)
+    await world.attempt()
+    failure = world.objects.get(invocation.failure_location)
+    assert failure is not None
+    document = json.loads(failure.body)
+    assert (failure.content_type, document["containerStatus"]) == ("application/json", 413)
+    assert "client error (413)" in document["failureReason"]
+    record = await world.record()
+    assert record.state is InvocationState.FAILED
+    assert record.outcome is not None
+    assert (record.outcome.container_status, record.outcome.reason) == (413, document["failureReason"])
+    (message,) = await world.announced()
+    assert document["failureReason"] == json.loads(message.notification.message)["failureReason"]
+    assert world.objects.staged == {}
+
+
 async def test_a_timeout_fails() -> None:
     world = await World().deploy()
     invocation = await world.put(timeout_s=0)
