@@ -233,6 +233,10 @@ def test_endpoints_and_their_queues(server: ServerProcess, endpoint: str, busy: 
     rows = [line.split("\t") for line in tarry(server, "endpoints").out.splitlines()]
     (row,) = [row for row in rows if row[0] == endpoint]
     assert row[:6] == [endpoint, "InService", "1/1", "2", "0", "1"]
+    shown = dict(line.split("\t") for line in tarry(server, "endpoints", "show", endpoint).out.splitlines())
+    assert (shown["status"], shown["queued"], shown["running"]) == ("InService", "2", "1")
+    assert "1 of 1 instances" in shown["variant v"]
+    assert "`tarry endpoints`" in tarry(server, "endpoints", "show", "nobody").err
     with terminal(server, "endpoints") as page:
         assert page.finish() == 0
     assert "\x1b[32mInService" in page.text

@@ -67,10 +67,14 @@ class WithoutJava(ServerProcess):
     """A server on a machine that has no Java: where it has one, the server does not see it."""
 
     def _spawn(self, extra: Mapping[str, str]) -> Process:
-        places = [found for directory in SYSTEM_PATH.split(os.pathsep) if (found := shutil.which("java", path=directory))]
+        places = [
+            found
+            for directory in f"{SYSTEM_PATH}:{os.environ['PATH']}".split(os.pathsep)
+            if (found := shutil.which("java", path=directory))
+        ]
         nothing = self.data_dir.with_name("nothing")
         nothing.touch(mode=0o600)
-        hidden = [word for place in places for word in ("--ro-bind", str(nothing), os.path.realpath(place))]
+        hidden = [word for place in dict.fromkeys(places) for word in ("--ro-bind", str(nothing), os.path.realpath(place))]
         wrapper = ["bwrap", "--die-with-parent", "--dev-bind", "/", "/", *hidden, "--"] if hidden else []
         command = [*wrapper, sys.executable, "-m", "tarry", *self._arguments()]
         with self.log.open("ab") as log:
@@ -97,7 +101,9 @@ def poor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 @pytest.mark.parametrize("stack", stacks.ALL, ids=lambda stack: stack.name)
 def test_a_stack_that_needs_java_says_so_where_there_is_none(poor: ServerProcess, stack: Stack) -> None:
     repository = stack.image.rpartition("/")[2].partition(":")[0]
-    assert failure_of(poor, stack.name, stack.image) == f'Image "{repository}" needs java in {SYSTEM_PATH}: install it.'
+    assert failure_of(poor, stack.name, stack.image) == (
+        f'Image "{repository}" needs java, neither in {SYSTEM_PATH} nor on the PATH of the server: install it.'
+    )
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ from tarry.files import sync
 log = structlog.get_logger(__name__)
 
 MARKER = ".complete"
+_STEPS = ("Collecting", "Downloading", "Installing", "Resolved", "Prepared", "Installed", "Using cached", "Looking in")
+_ERRORS = ("ERROR:", "error:", "╰─▶")
 _TAIL_LINES = 30
 _LOCK_POLL_S = 0.1
 _LINE_BYTES_MAX = 64 * 1024
@@ -189,7 +191,7 @@ class _Build:
         try:
             async for line in _lines(cast("asyncio.StreamReader", process.stdout)):
                 self.tail.append(line.replace(self.token, "(token)"))  # a FailureReason may quote it
-                if line.lstrip().startswith(("Collecting", "Downloading", "Installing", "Resolved", "Prepared", "Installed")):
+                if line.lstrip().startswith(_STEPS):
                     self.say(f"{self.name}: {line.split(' (from ')[0].strip()[:150]}")
             code = await process.wait()
         finally:
@@ -198,10 +200,11 @@ class _Build:
                 process.kill()
                 await process.wait()
         if code != 0:
-            said = "\n".join(self.tail)
+            tail = [line for line in self.tail if not line.lstrip().startswith(_STEPS)]
+            said = "\n".join(tail)
             raise ImageBroken(
-                f'The environment of image "{self.name}" could not be built: {Path(command[0]).name} ended with code {code}. '
-                f"Its last lines:\n{said}"
+                f'The environment of image "{self.name}" could not be built: {Path(command[0]).name} ended with code {code}: '
+                f"{_cause(tail)}\nIts last lines:\n{said}"
             )
 
 
@@ -210,8 +213,14 @@ def _too_long(name: str, timeout_s: float, tail: Sequence[str]) -> str:
     return (
         f'The environment of image "{name}" could not be built within {timeout_s:g} seconds (engine.build_timeout_s). If its '
         "last lines show progress, raise the setting or build it before there is an endpoint (tarry images build); else look at "
-        f"its requirements. Its last lines:\n{said}"
+        f"its requirements.\nIts last lines:\n{said}"
     )
+
+
+def _cause(lines: Sequence[str]) -> str:
+    """The line that says why: the last error of pip's or uv's, else the last one."""
+    named = [line for line in lines if line.lstrip().startswith(_ERRORS)] or list(lines)
+    return f"{named[-1].strip().rstrip('.')}." if named else "it said nothing."
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:

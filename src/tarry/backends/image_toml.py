@@ -13,7 +13,7 @@ first. The registry host (account and region) of a reference is ignored: reposit
     python = "3.11"                              # version or path ("{tag}": as the tag begins); left out: the server's
     advice = "What to do about it."              # said when the environment cannot be built
     checks = ["import xgboost"]                  # Python that must run in the new environment
-    programs = ["java"]                          # must be on the PATH
+    programs = ["java"]                          # must be in the system's places or on the server's PATH
     ports = ["metrics"]                          # names of ports that it needs besides SAGEMAKER_BIND_TO_PORT
     served_at_once = 1                           # requests, or the name of a variable that says it; left out: one for each
                                                  # vCPU of the instance type

@@ -8,8 +8,9 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 BUILT_IN = Path(__file__).parents[1] / "serving"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_NAMES_CHARS_MAX = 60
 _PYTHON = re.compile(r"3\.\d+(?![\w])")
 
 
@@ -128,12 +130,10 @@ class ImageCatalogue:
         for entry in entries:
             if entry.image.matches(parsed):
                 return entry, parsed
-        # First those of the repository: of the sentence, a FailureReason has the beginning.
-        images = sorted((entry.image for entry in entries), key=lambda image: not image.has_repository(parsed))
-        known = "; ".join(f"{', '.join(image.repositories)} (tags {', '.join(image.tags)})" for image in images) or "none"
+        nearest = _nearest(parsed, [entry.image for entry in entries])
         raise ImageNotFound(
-            f'No image is known for "{reference}" (repository "{parsed.repository}", tag "{parsed.tag}"). Use one that is known, '
-            f"or add one of your own: tarry images add {parsed.repository} DIRECTORY --data-dir DIR. Known: {known}."
+            f'No image is known for "{reference}". {nearest}; tarry images list has all. '
+            f"Add your own: tarry images add {parsed.repository} DIRECTORY --data-dir DIR."
         )
 
     async def prepare(self, reference: str) -> PreparedImage:
@@ -141,24 +141,30 @@ class ImageCatalogue:
         entry, parsed = self.find(reference)
         image = entry.image
         if missing := _missing(image):
-            raise ImageBroken(f'Image "{parsed.repository}" needs {", ".join(missing)} in {SYSTEM_PATH}: install it.')
-        python, path = Path(sys.executable), SYSTEM_PATH
+            raise ImageBroken(f'Image "{parsed.repository}" {missing}')
+        elsewhere = _elsewhere(image)
+        python, path = Path(sys.executable), os.pathsep.join([SYSTEM_PATH, *(str(program.parent) for program in elsewhere)])
         if image.requirements is not None:
             environment = await self._environment(image, image.requirements, parsed)
-            python, path = environment.python, f"{environment.programs}{os.pathsep}{SYSTEM_PATH}"
+            python, path = environment.python, f"{environment.programs}{os.pathsep}{path}"
         facts = {"{python}": str(python), "{image}": str(image.directory), "{tag}": parsed.tag}
         return PreparedImage(
             command=tuple(_fill(word, facts) for word in image.command),
             path=path,
             environment={name: _fill(value, facts) for name, value in image.environment.items()},
-            needed=(image.directory, BUILT_IN, *interpreter_paths(python)),  # built-in images share files
+            needed=(
+                image.directory,
+                BUILT_IN,  # built-in images share files
+                *interpreter_paths(python),
+                *(path for program in elsewhere for path in _installation(program)),
+            ),
             ports=("", *image.ports),
         )
 
     async def standing(self, image: Image, reference: Reference | None = None) -> Standing:
         """Whether an image can be started as it is; without a reference, as far as that can be told for all its tags."""
         if missing := _missing(image):
-            return Standing(state="cannot be built", problem=f"needs {', '.join(missing)} in {SYSTEM_PATH}")
+            return Standing(state="cannot be built", problem=missing)
         if image.requirements is None:
             return Standing(state="needs none", python=pythons.own().version)
         if reference is None and "{tag}" in (image.python or ""):
@@ -175,7 +181,8 @@ class ImageCatalogue:
         try:
             return await self._environments.provide(reference.repository, recipe)
         except ImageBroken as error:
-            raise ImageBroken(f"{image.advice} {error}".lstrip()) from error  # first: a FailureReason may be cut
+            cause, line_end, details = str(error).partition("\n")  # a FailureReason may be cut: the cause first, then what to do
+            raise ImageBroken(f"{cause} {image.advice}".rstrip() + line_end + details) from error
 
 
 async def _recipe(image: Image, requirements: Path, reference: Reference) -> Recipe:
@@ -202,8 +209,53 @@ async def _interpreter(image: Image, reference: Reference) -> Interpreter:
     return found
 
 
-def _missing(image: Image) -> list[str]:
-    return [program for program in image.programs if shutil.which(program, path=SYSTEM_PATH) is None]
+def _nearest(reference: Reference, images: Sequence[Image]) -> str:
+    """What may have been meant: the tags of the repository, those first that begin alike; or the repositories."""
+    tags = [tag.replace("[.-]*", ".*") for image in images if image.has_repository(reference) for tag in image.tags]
+    if tags:
+        tags.sort(key=lambda tag: not tag.startswith(reference.tag))
+        return f'"{reference.repository}" has no tag "{reference.tag}", but {_some(tags)}'
+    names = [name for image in images for name in image.repositories]
+    return f"Known are {_some(get_close_matches(reference.repository, dict.fromkeys(names), n=len(names), cutoff=0.0))}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """As many as fit into a sentence."""
+    text = names[0]
+    for name in names[1:]:
+        if len(text) + len(name) > _NAMES_CHARS_MAX:
+            return f"{text}, …"
+        text = f"{text}, {name}"
+    return text
+
+
+def _missing(image: Image) -> str:
+    """What of its programs this machine lacks, in a sentence; empty: nothing."""
+    missing = [program for program in image.programs if _find(program) is None]
+    if not missing:
+        return ""
+    return f"needs {', '.join(missing)}, neither in {SYSTEM_PATH} nor on the PATH of the server: install it."
+
+
+def _find(program: str) -> Path | None:
+    """Where a program is, in the system's places or else on the server's own PATH."""
+    found = shutil.which(program, path=SYSTEM_PATH) or shutil.which(program)
+    return None if found is None else Path(found).absolute()
+
+
+def _elsewhere(image: Image) -> list[Path]:
+    """Those of its programs that are not in the system's places."""
+    places = [Path(place) for place in SYSTEM_PATH.split(os.pathsep)]
+    return [found for program in image.programs if (found := _find(program)) is not None and found.parent not in places]
+
+
+def _installation(program: Path) -> Iterator[Path]:
+    """What a program needs to run: itself, and all of what was installed with it where that is told by a directory ``bin``."""
+    yield program
+    real = program.resolve()
+    above = real.parent.parent
+    alone = real.parent.name != "bin" or above.parent in (Path("/"), Path("/home"))  # no one's home is an installation
+    yield real if alone else above
 
 
 def _fill(word: str, facts: Mapping[str, str]) -> str:

@@ -12,10 +12,10 @@ from rich.text import Text
 import tarry
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
 from tarry.bootstrap.sdk_config import FILE as SDK_CONFIG
-from tarry.cli import images, invocations, keys, models, queues
+from tarry.cli import endpoints, images, invocations, keys, models, queues
 from tarry.cli.invoke import invoke_command
 from tarry.cli.logs import logs_command
-from tarry.cli.shared import DataDir, messages, one_line
+from tarry.cli.shared import DataDir, messages, printable
 from tarry.core.errors import TarryError
 from tarry.settings import DATA_DIR_VARIABLE, load
 
@@ -130,7 +130,7 @@ def _joined(separator: str, ours: str, name: str) -> str:
 
 app.command("invoke")(invoke_command)
 app.add_typer(invocations.app, name="invocations")
-app.command("endpoints")(queues.endpoints)
+app.add_typer(endpoints.app, name="endpoints")
 app.command("logs")(logs_command)
 app.add_typer(queues.app, name="queue")
 app.add_typer(keys.app, name="keys")
@@ -152,5 +152,5 @@ def main() -> None:
     try:
         app()
     except TarryError as error:
-        messages.print(Text.assemble(("tarry:", "bold red"), f" {one_line(str(error))}"))
+        messages.print(Text.assemble(("tarry:", "bold red"), f" {printable(str(error))}"))
         raise SystemExit(1) from None

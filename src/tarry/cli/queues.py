@@ -1,4 +1,4 @@
-"""``tarry endpoints`` and ``tarry queue``: what waits where, and the rules of the waiting."""
+"""``tarry queue``: what waits for an endpoint, and the rules of the waiting."""
 
 import sys
 from datetime import UTC, datetime
@@ -6,45 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from tarry.aws.client import Refusal, call, pages
+from tarry.aws.client import call
 from tarry.cli import rendering
-from tarry.cli.shared import AsJson, DataDir, Server, hint, print_entries, print_json, print_properties, working
+from tarry.cli.shared import AsJson, DataDir, Server, print_json, print_properties, working
 from tarry.core.errors import InvalidRequest
 
 app = typer.Typer(help="What waits for an endpoint.", no_args_is_help=True)
 
 Endpoint = Annotated[str, typer.Argument(help="Name of the endpoint.")]
-_GONE = {"ValidationException", "ResourceNotFoundException"}
-
-
-def endpoints(data_dir: DataDir, as_json: AsJson = False) -> None:
-    """All endpoints: status, instances (running/wanted), what waits and runs, and the reason of what is wrong."""
-    server = Server.of(data_dir)
-    with working("looking at the endpoints"):
-        listed = [
-            each
-            for page in pages(server.target, "ListEndpoints", service="sagemaker", MaxResults=100)
-            for each in page["Endpoints"]
-        ]
-        described = [one for each in listed if (one := _describe(server, each["EndpointName"]))]
-    if as_json:
-        print_json(described)
-        return
-    now = datetime.now(UTC)
-    print_entries(rendering.ENDPOINT_COLUMNS, (rendering.endpoint_entry(each, now) for each in described), flexible=0)
-    if not described:
-        hint("There is none.")
-
-
-def _describe(server: Server, name: str) -> dict[str, Any] | None:
-    """An endpoint with its queue; None if it has been deleted since it was listed."""
-    try:
-        described = call(server.target, "DescribeEndpoint", service="sagemaker", EndpointName=name)
-        return {**described, "Queue": call(server.target, "DescribeQueue", EndpointName=name)}
-    except Refusal as error:
-        if error.code not in _GONE:
-            raise
-        return None
 
 
 @app.command()

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.text import Text
 
+from tarry.core.instance import in_short
+
 Document = Mapping[str, Any]
 Cell = str | Text
 
@@ -180,8 +182,30 @@ def endpoint_entry(endpoint: Document, now: datetime) -> Entry:
         str(queue["RunningCount"]),
         between(queue.get("OldestReceivedTime"), now),
     )
-    reason = endpoint.get("FailureReason") or _status_message(endpoint)
-    return Entry(row=(*shown, reason), shown=shown, note=reason)
+    reason = endpoint.get("FailureReason") or next((message for _, message in _status_messages(endpoint)), "")
+    return Entry(row=(*shown, reason), shown=shown, note=in_short(reason))
+
+
+def endpoint_properties(endpoint: Document) -> Iterator[tuple[str, Cell]]:
+    """A description of an endpoint but for its troubles: itself, then a line for each variant."""
+    yield "status", coloured(endpoint["EndpointStatus"])
+    yield "configuration", endpoint["EndpointConfigName"]
+    yield "created (UTC)", moment(endpoint["CreationTime"])
+    yield "changed (UTC)", moment(endpoint["LastModifiedTime"])
+    for which, variant in _variants(endpoint):
+        images = ", ".join(image["SpecifiedImage"] for image in variant.get("DeployedImages", ()))
+        yield (
+            which,
+            f"{variant.get('CurrentInstanceCount', 0)} of {variant.get('DesiredInstanceCount', 0)} instances, "
+            f"weight {variant.get('CurrentWeight', 0):g} of {variant.get('DesiredWeight', 0):g}, {images}",
+        )
+
+
+def endpoint_troubles(endpoint: Document) -> Iterator[tuple[str, str]]:
+    """What is wrong with an endpoint, whole: whose trouble it is, and the text with its lines."""
+    if reason := endpoint.get("FailureReason"):
+        yield "failure reason", reason
+    yield from _status_messages(endpoint)
 
 
 def log_owner(log: Document) -> str:
@@ -247,11 +271,17 @@ def _objects(invocation: Document) -> dict[str, str]:
     return {"output will be": output, "failure would be": failure}
 
 
-def _status_message(endpoint: Document) -> str:
-    """What a variant is waiting for, where one says so."""
-    pending = endpoint.get("PendingDeploymentSummary", {}).get("ProductionVariants", ())
-    for variant in (*pending, *endpoint.get("ProductionVariants", ())):
+def _variants(endpoint: Document) -> Iterator[tuple[str, Document]]:
+    """The variants, those of an update that is under way first."""
+    for variant in endpoint.get("PendingDeploymentSummary", {}).get("ProductionVariants", ()):
+        yield f"new variant {variant.get('VariantName')}", variant
+    for variant in endpoint.get("ProductionVariants", ()):
+        yield f"variant {variant.get('VariantName')}", variant
+
+
+def _status_messages(endpoint: Document) -> Iterator[tuple[str, str]]:
+    """What variants are waiting for, where they say so."""
+    for which, variant in _variants(endpoint):
         for status in variant.get("VariantStatus", ()):
             if message := status.get("StatusMessage"):
-                return str(message)
-    return ""
+                yield which, str(message)

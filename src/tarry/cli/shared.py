@@ -28,7 +28,8 @@ from tarry.core.errors import InvalidRequest
 from tarry.settings import DATA_DIR_VARIABLE
 
 
-def _no_directory() -> Path:
+def no_directory() -> Path:
+    """Refuse a command that was not told of which server it asks."""
     raise typer.BadParameter(
         'missing. Name the running server\'s directory, or tell your shell: eval "$(tarry env --data-dir DIR)"'
     )
@@ -42,7 +43,7 @@ DataDir = Annotated[
         help="Data directory of the running server.",
         file_okay=False,
         show_default=False,
-        default_factory=_no_directory,
+        default_factory=no_directory,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

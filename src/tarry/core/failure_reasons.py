@@ -47,12 +47,13 @@ def input_too_large(location: str, size: int, size_max: int) -> str:
     )
 
 
-def timed_out(timeout_s: int, where: str | None = None, status: int | None = None) -> str:
+def timed_out(invocation: Invocation, where: str | None = None, status: int | None = None) -> str:
     """OURS: the container did not answer in InvocationTimeoutSeconds, or began to, with this status, and came to no end."""
     missed = "did not answer" if status is None else f"began to answer ({status}) and did not come to an end"
     return (
-        f"ClientError: The {_model(where)} {missed} within {timeout_s} seconds (InvocationTimeoutSeconds). {_SEE_LOGS} "
-        "Raise InvocationTimeoutSeconds (at most 3600), or the model server's own time limits."
+        f"ClientError: The {_model(where)} {missed} within {invocation.timeout_s} seconds (InvocationTimeoutSeconds). "
+        f"{_SEE_LOGS} Raise InvocationTimeoutSeconds (at most 3600), or the model server's own time limits. "
+        f"If none is answered, its workers may die behind a healthy /ping: tarry logs {invocation.endpoint_name} shows why."
     )
 
 

@@ -163,7 +163,7 @@ class Worker:
         except InputUnusable as unusable:
             return await self._failed(work, unusable.reason)
         except ModelServerTimeout:
-            reason = failure_reasons.timed_out(invocation.timeout_s, pipeline.where, work.status)
+            reason = failure_reasons.timed_out(invocation, pipeline.where, work.status)
             if not await self._retried(work, reason, None):
                 await self._failed(work, reason)
             return Attempted.TIMED_OUT
@@ -200,7 +200,9 @@ class Worker:
         invocation = work.claim.invocation
         chunks = work.watched(response.chunks)
         try:
-            staged = await self._settlement.stage_answer(invocation, response.content_type, chunks, failed=container_error is not None)
+            staged = await self._settlement.stage_answer(
+                invocation, response.content_type, chunks, failed=container_error is not None
+            )
         except (BucketNotFound, ObjectRefused) as error:
             place = invocation.failure_location if container_error is not None else invocation.output_location
             await self._settlement.fail(work, container_error or failure_reasons.upload_failed(place, str(error)))

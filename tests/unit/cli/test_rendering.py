@@ -8,6 +8,7 @@ import pytest
 from tarry.cli import rendering
 from tarry.cli.times import read_time
 from tarry.core.errors import InvalidRequest
+from tarry.core.instance import explain_failure, ping_failure
 
 NOW = datetime(2026, 11, 1, 10, 0, 0, tzinfo=UTC)
 SUMMARY: dict[str, Any] = {
@@ -160,6 +161,36 @@ def test_an_endpoint_tells_its_reason_or_what_it_waits_for() -> None:
     assert rendering.endpoint_entry({**endpoint, **waiting, "FailureReason": "broken"}, NOW).note == "broken"
     new = {"EndpointName": "e", "EndpointStatus": "Creating", "Queue": {"QueuedCount": 0, "DelayedCount": 0, "RunningCount": 0}}
     assert texts(rendering.endpoint_entry(new, NOW).shown)[2] == "0/0"
+
+
+FAILED: dict[str, Any] = {
+    "EndpointName": "e",
+    "EndpointStatus": "Failed",
+    "EndpointConfigName": "c",
+    "CreationTime": NOW,
+    "LastModifiedTime": NOW,
+    "FailureReason": explain_failure(f"{ping_failure('e', 'v', 'i')} It ended with exit code 1.", ["Traceback", "no module x"]),
+    "Queue": {"QueuedCount": 0, "DelayedCount": 0, "RunningCount": 0},
+}
+
+
+def test_of_a_failure_a_terminals_list_has_what_tells_it_from_others() -> None:
+    entry = rendering.endpoint_entry(FAILED, NOW)
+    assert entry.note == "It ended with exit code 1. Last line of its log: no module x"
+    assert entry.row[-1] == FAILED["FailureReason"]
+
+
+def test_the_troubles_of_an_endpoint_are_told_whole() -> None:
+    variant = {"VariantName": "v", "CurrentInstanceCount": 0, "DesiredInstanceCount": 1, "DesiredWeight": 1.0}
+    waits = {**variant, "VariantStatus": [{"StatusMessage": "no room"}], "DeployedImages": [{"SpecifiedImage": "i:1"}]}
+    endpoint = {**FAILED, "ProductionVariants": [variant], "PendingDeploymentSummary": {"ProductionVariants": [waits]}}
+    assert list(rendering.endpoint_troubles(endpoint)) == [
+        ("failure reason", FAILED["FailureReason"]),
+        ("new variant v", "no room"),
+    ]
+    told = {name: str(value) for name, value in rendering.endpoint_properties(endpoint)}
+    assert told["new variant v"] == "0 of 1 instances, weight 0 of 1, i:1"
+    assert (told["status"], told["configuration"]) == ("Failed", "c")
 
 
 def test_a_retry_policy_is_a_sentence() -> None:

@@ -158,6 +158,7 @@ async def test_a_timeout_fails() -> None:
     assert failure is not None
     document = json.loads(failure.body)
     assert "did not answer within 0 seconds (InvocationTimeoutSeconds)" in document["failureReason"]
+    assert "workers may die behind a healthy /ping: tarry logs e shows why" in document["failureReason"]
     assert "containerStatus" not in document
 
 
