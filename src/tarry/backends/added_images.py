@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import structlog
 
@@ -34,6 +34,7 @@ ANY_TAG = "*"
 REQUIREMENTS = "requirements.txt"
 _VERSIONS = ".versions"
 _NAME_CHARACTERS_MAX = 255 - len("@") - 16  # of a file's name, with the digest of the content behind it
+_ARGUMENTS = ("serve",)  # AWS: what a container is started with (your-algorithms-inference-code)
 _NOT_COPIED = (".git", ".venv", "__pycache__", "*.pyc")
 
 
@@ -93,6 +94,20 @@ class AddedImages:
             work.rename(version)
             sync(version.parent)
         self._point(name, version)
+
+    def remove(self, reference: str) -> str:
+        """Remove an image, named as it was added; its name. Its copies go when a server starts next: what runs keeps them.
+
+        Errors: InvalidRequest where there is none.
+        """
+        repository, tag = _names(reference)
+        link = self._directory / quote(f"{repository}:{tag}", safe="")
+        if not link.is_symlink():
+            there = ", ".join(unquote(one.name) for one in sorted(self._links())) or "none"
+            raise InvalidRequest(f"No image {repository}:{tag} was added to {self._directory}. Added are: {there}.")
+        link.unlink()
+        sync(self._directory)
+        return f"{repository}:{tag}"
 
     def read(self) -> tuple[list[Image], list[InvalidRequest]]:
         """All of them, those of one tag first; and what is wrong with those that cannot be read. Blocks."""
@@ -183,9 +198,9 @@ def _command(source: Path) -> list[str]:
     if program.is_file():
         if not os.access(program, os.X_OK):
             raise InvalidRequest(f"{program} is not executable: chmod +x {program}.")
-        return ["{image}/serve"]
+        return ["{image}/serve", *_ARGUMENTS]
     if (source / "serve.py").is_file():
-        return ["{python}", "{image}/serve.py"]
+        return ["{python}", "{image}/serve.py", *_ARGUMENTS]
     raise InvalidRequest(
         f"{source} has neither a program serve, nor serve.py, nor an image.toml with a command. Put an executable named serve "
         "into it that listens on the port that SAGEMAKER_BIND_TO_PORT names and answers GET /ping and POST /invocations."

@@ -262,6 +262,11 @@ async def _open_cloud(ground: _Ground, data: _Data) -> _Cloud:
 
 async def _open_instances(ground: _Ground, cloud: _Cloud) -> _Instances:
     settings, root = ground.settings, ground.directory.root
+    if ground.directory.remember_engine(settings.engine.kind) == "docker" and settings.engine.kind != "docker":
+        log.warning(
+            "the Docker engine ran here before: its containers may run on, and this engine knows nothing of them",
+            to_remove=f"docker ps -aq --filter label=tarry.owner=$(cat {root / 'engine-token'}) | xargs -r docker rm -f",
+        )
     bounds = ArchiveBounds(disk_reserve_bytes=settings.queue.disk_reserve_bytes)
     model_data = ModelData(cloud.objects, root / "models", bounds)
     if settings.engine.kind == "docker":

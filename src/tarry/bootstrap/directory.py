@@ -31,6 +31,10 @@ class ServerInfo:
     url: str
     pid: int
     tls_cert: str | None = None
+    engine: str | None = None
+    """The kind of its engine."""
+    environments: str | None = None
+    """Where the process engine's environments are."""
 
 
 class NoCredentials(InvalidRequest):
@@ -142,6 +146,14 @@ class DataDirectory:
         if not known:
             raise InvalidRequest(f"No server is running on {self.root}: start one with tarry serve --data-dir {self.root}.")
         return ServerInfo(**known)
+
+    def remember_engine(self, kind: str) -> str | None:
+        """Note which kind of engine starts now; that of the start before, None for the first."""
+        file = self.root / "engine-kind"
+        before = file.read_text("utf-8").strip() if file.exists() else None
+        if before != kind:
+            write_file(file, f"{kind}\n".encode())
+        return before
 
     def is_starting(self) -> bool:
         """Whether a server holds the directory and does not say yet where it listens."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -58,8 +58,7 @@ async def open_docker(
     logs = LogFiles(root, settings.log_max_bytes)
     containers = DockerContainers(api, images, model_data, PortRange(*settings.ports), logs, options)
     cloud = cloud_of_containers(all_settings.server, public_url)
-    if cloud is None:
-        log.warning("models in containers cannot reach S3 and SNS of this server: name an address of theirs in server.public_url")
+    _say_where_containers_reach(all_settings.server, cloud)
     engine = DockerEngine(root, containers, region=region, cloud=cloud, gpus=settings.docker_gpus, room=Room(settings.placement))
     resources.push_async_callback(partial(engine.close, keep=settings.docker_keep, grace_s=settings.stop_grace_s))
     try:
@@ -76,16 +75,43 @@ def cloud_of_containers(server: ServerSettings, public_url: str) -> Cloud | None
     """
     if server.public_url is not None:
         return Cloud(endpoint_url=public_url, ca_bundle=server.tls_cert)
-    try:
-        address = ip_address(server.host)
-    except ValueError:
-        return None if server.host == "localhost" else Cloud(endpoint_url=public_url, ca_bundle=server.tls_cert)
-    if address.is_loopback or (address.is_unspecified and server.tls_cert is not None):
+    address = _address(server.host)
+    everywhere = address is not None and address.is_unspecified
+    if _for_this_machine_alone(server.host) or (everywhere and server.tls_cert is not None):
         return None
-    if address.is_unspecified:
+    if everywhere:
         url = urlsplit(public_url)
         public_url = f"{url.scheme}://{GATEWAY}:{url.port}"
     return Cloud(endpoint_url=public_url, ca_bundle=server.tls_cert)
+
+
+def _say_where_containers_reach(server: ServerSettings, cloud: Cloud | None) -> None:
+    """Warn where models in containers will not reach S3 and SNS."""
+    if cloud is None:
+        log.warning(
+            "models in containers cannot reach S3 and SNS of this server: "
+            "it listens for this machine alone, or its certificate has another name",
+            advice='server.host = "0.0.0.0", or an address of this machine that containers reach; with a certificate its name in '
+            "server.public_url, too",
+        )
+    elif _for_this_machine_alone(server.host):
+        log.warning(
+            "models in containers are told server.public_url, but this server listens for this machine alone",
+            advice='server.host = "0.0.0.0", unless something else passes on to it what comes there',
+        )
+
+
+def _for_this_machine_alone(host: str) -> bool:
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """None for a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 def _say(line: str) -> None:

@@ -26,6 +26,7 @@ from rich.markup import escape
 from tarry.bootstrap.build import Tarry, build
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
 from tarry.bootstrap.http import Server, http_server, patience_s
+from tarry.bootstrap.images import environments_of
 from tarry.bootstrap.log import configure_log, standard_error
 from tarry.core.errors import InvalidRequest
 from tarry.settings import ServerSettings, Settings
@@ -82,7 +83,13 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="tarry-io"))
     signals = _Signals()
     listener = _bind(settings.server)
-    info = ServerInfo(url=_url(settings.server, listener), pid=os.getpid(), tls_cert=_text(settings.server.tls_cert))
+    info = ServerInfo(
+        url=_url(settings.server, listener),
+        pid=os.getpid(),
+        tls_cert=_text(settings.server.tls_cert),
+        engine=settings.engine.kind,
+        environments=str(environments_of(settings)),
+    )
     http = http_server(settings.server)
     scope = directory.fix_scope(settings.scope.region, settings.scope.account_id)  # last: a start that is refused fixes nothing
     tarry = await build(settings, directory, scope, (settings.server.public_url or info.url).rstrip("/"))

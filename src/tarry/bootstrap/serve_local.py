@@ -24,7 +24,6 @@ from tarry.settings import EngineSettings, load
 
 LOG_LINES = 200
 _ID = "local"
-_URI = "s3://local/model.tar.gz"
 _READ_BYTES = 1024 * 1024
 _PING_PAUSE_S = 0.1
 
@@ -126,7 +125,11 @@ async def _try(wanted: Wanted, engine: ProcessEngine, models: HttpModelServer) -
 
 
 def _spec(wanted: Wanted) -> InstanceSpec:
-    container = ContainerSpec(image=wanted.image, model_data=ModelDataSource(s3_uri=_URI), environment=dict(wanted.environment))
+    container = ContainerSpec(
+        image=wanted.image,
+        model_data=ModelDataSource(s3_uri=f"s3://file/{wanted.archive.name}"),
+        environment=dict(wanted.environment),
+    )
     return InstanceSpec(
         instance_id=_ID,
         endpoint_name=_ID,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from tarry.cli.shared import AsJson, hint, print_json, print_properties, print_table, working
+from tarry.cli.shared import AsJson, hint, messages, print_json, print_properties, print_table, progress
 from tarry.settings import DATA_DIR_VARIABLE
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def list_(data_dir: MaybeDataDir = None, environments: Environments = None, *, a
     """The images: repositories and tags (patterns), where each comes from, whether its environment stands."""
     from tarry.bootstrap.images import catalogue_of  # noqa: PLC0415 - slow to import
 
+    _say_if_of_no_effect(data_dir)
     found = asyncio.run(_standings(catalogue_of(data_dir, environments)))
     if as_json:
         print_json({"Images": [_document(entry, standing) for entry, standing in found]})
@@ -68,8 +69,9 @@ def build(reference: Reference, data_dir: MaybeDataDir = None, environments: Env
     """Build an image's environment now instead of at the first endpoint that needs it; nothing to do if it stands."""
     from tarry.bootstrap.images import catalogue_of  # noqa: PLC0415 - slow to import
 
-    with working(f"building the environment of {reference}") as status:
-        prepared = asyncio.run(catalogue_of(data_dir, environments, lambda line: status.update(Text(line))).prepare(reference))
+    _say_if_of_no_effect(data_dir)
+    with progress(f"building the environment of {reference}") as say:
+        prepared = asyncio.run(catalogue_of(data_dir, environments, say).prepare(reference))
     typer.echo(f"{reference} can be started: {prepared.command[0]}")
 
 
@@ -90,11 +92,33 @@ def add(
     from tarry.backends.added_images import Addition  # noqa: PLC0415 - slow to import
     from tarry.bootstrap.images import added_images  # noqa: PLC0415
 
+    _say_if_of_no_effect(data_dir)
     image = added_images(data_dir).add(Addition(reference=repository, source=directory, python=python))
     name = f"{image.repositories[0]}:{image.tags[0]}"
     typer.echo(f"added {name} ({image.directory})")
     if image.requirements is not None:
         hint(f"Its environment is built at the first endpoint, or now: tarry images build {name.replace('*', 'latest')}")
+
+
+@app.command()
+def remove(
+    reference: Annotated[str, typer.Argument(help="The image as it was added: REPOSITORY, or REPOSITORY:TAG.")],
+    data_dir: Annotated[Path, typer.Option("--data-dir", envvar=DATA_DIR_VARIABLE, help="Data directory.", file_okay=False)],
+) -> None:
+    """Remove an image of your own. Instances that run go on; its copy goes when the server starts next."""
+    from tarry.bootstrap.images import added_images  # noqa: PLC0415 - slow to import
+
+    typer.echo(f"removed {added_images(data_dir).remove(reference)}")
+
+
+def _say_if_of_no_effect(data_dir: Path | None) -> None:
+    from tarry.bootstrap.images import engine_kind  # noqa: PLC0415 - slow to import
+
+    if data_dir is not None and engine_kind(data_dir) == "docker":
+        messages.print(
+            f"The server of {data_dir} runs instances in Docker ([engine] kind): these images have no effect there; "
+            "Docker has its own."
+        )
 
 
 async def _standings(catalogue: "ImageCatalogue") -> "list[tuple[Entry, Standing]]":

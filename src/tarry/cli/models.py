@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from tarry.cli.shared import hint, messages, print_properties, printable, working
+from tarry.cli.shared import hint, messages, print_properties, printable, progress
 from tarry.core.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from tarry.bootstrap.serve_local import Report
 
 SHOWN_BYTES = 2000
+GOOD_LOG_LINES = 20
 FAILED = 3
 """Exit code when the model cannot be served or answers with an error; 1 is for a command that cannot be carried out."""
 
@@ -51,7 +52,7 @@ def serve_local(  # noqa: PLR0913, PLR0917 - one parameter a flag
 ) -> None:
     """Start one instance of an image with a model archive, ping it, send a request, tell how it went, stop it.
 
-    Exit code 0: it is healthy and has answered with 2xx; 3: it is not, or has not (its log is shown).
+    Exit code 0: it is healthy and has answered with 2xx; 3: it is not, or has not. The end of its log is shown.
     """
     from tarry.bootstrap import serve_local as local  # noqa: PLC0415 - slow to import
     from tarry.bootstrap.images import default_environments  # noqa: PLC0415
@@ -71,9 +72,9 @@ def serve_local(  # noqa: PLR0913, PLR0917 - one parameter a flag
         data_dir=data_dir,
         request=request,
     )
-    with working(f"serving {archive} with {image}") as status:
+    with progress(f"serving {archive} with {image}") as say:
         try:
-            report = asyncio.run(local.serve_local(wanted, lambda line: status.update(Text(line))))
+            report = asyncio.run(local.serve_local(wanted, say))
         except asyncio.CancelledError:
             raise typer.Exit(128 + signal.SIGTERM) from None
     raise typer.Exit(_tell(report))
@@ -92,8 +93,9 @@ def _tell(report: "Report") -> int:
         pairs.append(("/invocations", f"{answer.status} {answer.content_type} after {answer.elapsed_s:.2f} s"))
         pairs.append(("answer", f"{len(answer.body)} bytes"))
     good = healthy and (answer is None or 200 <= answer.status < 300)
-    if not good:
-        messages.print(printable("\n".join(report.log)))
+    shown = report.log[-GOOD_LOG_LINES:] if good else report.log
+    if shown:
+        messages.print(printable("\n".join(["the last lines of its log:", *shown, ""])))
     print_properties(pairs)
     if answer is not None:
         typer.echo(printable(answer.body[:SHOWN_BYTES].decode("utf-8", "replace")))

@@ -9,7 +9,8 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +51,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 
 messages = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 """Standard error, for people."""
+SAY_EVERY_S = 5.0
 NOT_FOUND = "ResourceNotFoundException"
 
 
@@ -178,6 +180,24 @@ def hint(text: str) -> None:
 def working(what: str) -> Status:
     """Shows on a terminal that something is being done, while the context is open."""
     return messages.status(Text(what))
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[str], None]]:
+    """The same for what has steps to tell, with who takes them. Without a terminal, now and then one is a line."""
+    if messages.is_terminal:
+        with working(what) as status:
+            yield lambda step: status.update(Text(step))
+        return
+    say_at = float("-inf")
+
+    def say(step: str) -> None:
+        nonlocal say_at
+        if time.monotonic() >= say_at:
+            say_at = time.monotonic() + SAY_EVERY_S
+            messages.print(one_line(step))
+
+    yield say
 
 
 def _iso(value: datetime) -> str:

@@ -40,7 +40,7 @@ async def test_a_serve_program_is_all_that_it_takes(added: AddedImages, source: 
     entry, _ = catalogue(added, tmp_path).find("123456789012.dkr.ecr.us-east-1.amazonaws.com/team/my-model:v3")
     assert (entry.image, entry.source) == (image, Source.ADDED)
     prepared = await catalogue(added, tmp_path).prepare("team/my-model:v3")
-    assert prepared.command == (f"{image.directory}/serve",)
+    assert prepared.command == (f"{image.directory}/serve", "serve")
     assert Path(prepared.command[0]).read_text() == SERVE
 
 
@@ -114,7 +114,11 @@ async def test_a_serve_py_runs_in_the_environment_or_in_the_servers_python(
 ) -> None:
     (source / "serve").rename(source / "serve.py")
     image = added.add(Addition(reference="mine", source=source))
-    assert (await catalogue(added, tmp_path).prepare("mine:1")).command == (sys.executable, f"{image.directory}/serve.py")
+    assert (await catalogue(added, tmp_path).prepare("mine:1")).command == (
+        sys.executable,
+        f"{image.directory}/serve.py",
+        "serve",
+    )
 
 
 async def test_an_image_toml_of_its_own_is_kept(added: AddedImages, source: Path, tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ def test_a_killed_server_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
         DataDirectory(tmp_path).read_server()
 
 
+def test_the_engine_of_the_start_before_is_remembered(tmp_path: Path) -> None:
+    told = [DataDirectory(tmp_path).remember_engine(kind) for kind in ("docker", "docker", "process", "process")]
+    assert told == [None, "docker", "docker", "process"]
+
+
 def test_the_scope_is_fixed_at_the_first_start(tmp_path: Path) -> None:
     directory = DataDirectory(tmp_path)
     scope = Scope(account_id="999999999999", region="eu-west-1")

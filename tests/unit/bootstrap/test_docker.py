@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from tarry.backends.engines.variables import GATEWAY, Cloud
+from tarry.bootstrap import docker
 from tarry.bootstrap.docker import cloud_of_containers, docker_config, docker_host, open_docker
 from tarry.core.errors import InvalidRequest
 from tarry.settings import EngineSettings, ServerSettings, Settings, load
@@ -46,6 +48,23 @@ def test_containers_reach_the_server_where_it_listens_for_them(
 ) -> None:
     cloud = cloud_of_containers(ServerSettings(**server), public_url)
     assert cloud == (None if reached is None else Cloud(endpoint_url=reached))
+
+
+@pytest.mark.parametrize(
+    ("server", "words"),
+    [
+        ({}, ["cannot reach S3 and SNS"]),
+        ({"public_url": "http://172.17.0.1:8780"}, ["but this server listens for this machine alone"]),
+        ({"public_url": "http://172.17.0.1:8780", "host": "0.0.0.0"}, []),
+        ({"host": "0.0.0.0"}, []),
+    ],
+)
+def test_what_containers_will_not_reach_is_told(server: dict[str, Any], words: list[str]) -> None:
+    settings = ServerSettings(**server)
+    with capture_logs() as logs:
+        docker._say_where_containers_reach(settings, cloud_of_containers(settings, settings.public_url or "http://127.0.0.1:1"))
+    assert len(logs) == len(words)
+    assert all(word in one["event"] and "server.host" in one["advice"] for word, one in zip(words, logs, strict=True))
 
 
 def test_a_certificate_has_the_name_of_the_public_url_alone() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from tests.support.terminal import Terminal
 
+from tarry.bootstrap.directory import DataDirectory, ServerInfo
+
 
 def tarry(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TARRY_")}
@@ -55,7 +57,7 @@ def test_what_a_reference_means(data_dir: Path) -> None:
     shown = as_json("show", "123456789012.dkr.ecr.us-east-1.amazonaws.com/my-model:7", "--data-dir", str(data_dir))
     assert (shown["Repository"], shown["Tag"], shown["Source"]) == ("my-model", "7", "added")
     lines = dict(line.split("\t") for line in tarry("show", "my-model:7", "--data-dir", str(data_dir)).stdout.splitlines())
-    assert (lines["tag"], lines["command"], lines["environment state"]) == ("7", "{image}/serve", "needs none")
+    assert (lines["tag"], lines["command"], lines["environment state"]) == ("7", "{image}/serve serve", "needs none")
 
 
 def test_an_unknown_reference_says_what_to_do(tmp_path: Path) -> None:
@@ -82,3 +84,33 @@ def test_a_terminal_gets_a_table(data_dir: Path) -> None:
         assert terminal.finish() == 0
     assert "repositories" in terminal.text
     assert "my-model" in terminal.text
+
+
+def test_a_running_servers_environments_are_looked_at(data_dir: Path, tmp_path: Path) -> None:
+    directory = DataDirectory(data_dir)
+    directory.open()
+    try:
+        directory.write_server(ServerInfo(url="http://127.0.0.1:1", pid=1, engine="process", environments=str(tmp_path / "mine")))
+        shown = as_json("show", "sagemaker-xgboost:1.7-1", "--data-dir", str(data_dir))
+    finally:
+        directory.close()
+    assert Path(shown["Environment"]["Directory"]).parent == tmp_path / "mine"
+    again = as_json("show", "sagemaker-xgboost:1.7-1", "--data-dir", str(data_dir))
+    assert Path(again["Environment"]["Directory"]).parent == data_dir / "environments"
+
+
+def test_that_images_have_no_effect_in_docker_is_told(data_dir: Path, tmp_path: Path) -> None:
+    (data_dir / "tarry.toml").write_text('[engine]\nkind = "docker"\n')
+    for command in (["list"], ["build", "my-model:7"], ["add", "my-model", str(tmp_path / "mine")]):
+        done = tarry(*command, "--data-dir", str(data_dir))
+        assert done.returncode == 0
+        assert "no effect there" in done.stderr
+
+
+def test_what_was_added_can_be_removed(data_dir: Path) -> None:
+    done = tarry("remove", "my-model", "--data-dir", str(data_dir))
+    assert (done.returncode, done.stdout) == (0, "removed my-model:*\n")
+    assert tarry("show", "my-model:7", "--data-dir", str(data_dir)).returncode == 1
+    again = tarry("remove", "my-model:7", "--data-dir", str(data_dir))
+    assert again.returncode == 1
+    assert "No image my-model:7 was added to" in again.stderr

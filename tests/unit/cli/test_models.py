@@ -53,6 +53,7 @@ def test_the_headers_of_a_request(
     assert one.request is not None
     assert (one.request.body, dict(one.request.headers)) == (b"body", headers)
     assert said.endswith("answer\n")
+    assert "the last lines of its log:\na line\n" in said
 
 
 def test_what_else_is_handed_on(tmp_path: Path, wanted: list[local.Wanted]) -> None:

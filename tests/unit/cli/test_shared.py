@@ -5,12 +5,14 @@ import io
 import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.text import Text
 
 from tarry.aws.client import Refusal, Target
 from tarry.bootstrap.directory import DataDirectory
+from tarry.cli import shared
 from tarry.cli.rendering import Entry
 from tarry.cli.shared import Server, print_entries, print_json, print_properties, print_table
 from tarry.core.errors import InvalidRequest
@@ -124,3 +126,14 @@ def test_the_next_command_names_the_directory_unless_the_shell_knows_it(server: 
     assert server.command("endpoints") == "tarry endpoints --data-dir '/data dir'"
     monkeypatch.setenv("TARRY_DATA_DIR", "/data dir")
     assert server.command("endpoints") == "tarry endpoints"
+
+
+def test_without_a_terminal_a_step_now_and_then_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(shared, "time", SimpleNamespace(monotonic=lambda: now_s))
+    with shared.progress("building") as say:
+        for now_s in (0.0, 1.0, shared.SAY_EVERY_S, shared.SAY_EVERY_S + 1):
+            say(f"step {now_s:g}")
+    assert capsys.readouterr().err == "step 0\nstep 5\n"

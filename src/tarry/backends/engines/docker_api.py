@@ -15,9 +15,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
+import structlog
 from aiodocker import Docker, DockerError
 
 from tarry.core.errors import InstanceStartError
+
+log = structlog.get_logger(__name__)
 
 SCHEME = "unix://"
 _BASE = "http://docker"  # HTTP wants some name
@@ -92,6 +95,7 @@ class DockerApi:
         limits = aiohttp.ClientTimeout(total=_CALL_S, sock_connect=_CONNECT_S)
         self._docker = Docker(_BASE, connector=self._connector, timeout=limits)
         self._making_networks = asyncio.Lock()
+        self._away = False
 
     async def close(self) -> None:
         """Close all connections."""
@@ -262,14 +266,29 @@ class DockerApi:
         who = f"Docker daemon at {self.host}"
         try:
             yield
+            self._say_away(None)
         except DockerError as error:
             if error.status == _NO_CONNECTION:
+                self._say_away(_reason(error))
                 raise DockerAway(f"The {who} does not answer ({_reason(error)}): is it running, and may we open it?") from error
+            self._say_away(None)
             raise DockerRefused(error.status, error.message) from error
         except TimeoutError as error:
             raise DockerAway(f"The {who} does not answer in time.") from error
         except (aiohttp.ClientError, OSError) as error:
             raise DockerAway(f"The connection to the {who} broke.") from error
+
+    def _say_away(self, reason: str | None) -> None:
+        """Once in the log that the daemon is away, and once that it is there again."""
+        if reason is not None and not self._away:
+            log.warning(
+                "the Docker daemon does not answer: instances start and stop when it does, those that ended with it get no work",
+                host=self.host,
+                reason=reason,
+            )
+        elif reason is None and self._away:
+            log.info("the Docker daemon answers again", host=self.host)
+        self._away = reason is not None
 
 
 @contextmanager

@@ -3,7 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 
+import structlog
+
 from tarry.core.instance_types import instance_type
+
+log = structlog.get_logger(__name__)
 
 Ids = tuple[str, ...]
 
@@ -18,7 +22,17 @@ class Gpus:
     def take(self, instance_id: str, type_name: str) -> Ids:
         """As many as the type has, as far as there are: those that fewest instances have. None for a type without NVIDIA's."""
         counts = Counter(gpu for other, ids in self._taken.items() if other != instance_id for gpu in ids)
-        chosen = sorted(self._ids, key=lambda gpu: counts[gpu])[: _wanted(type_name)]
+        wanted = _wanted(type_name)
+        if len(self._ids) < wanted:
+            log.warning(
+                "an instance has fewer GPUs than its type, without any it runs on the CPU: name those of this machine in "
+                "[engine] docker_gpus",
+                instance=instance_id,
+                instance_type=type_name,
+                wanted=wanted,
+                gpus=list(self._ids),
+            )
+        chosen = sorted(self._ids, key=lambda gpu: counts[gpu])[:wanted]
         ids = tuple(gpu for gpu in self._ids if gpu in chosen)
         self.occupy(instance_id, ids)
         return ids

@@ -60,7 +60,7 @@ class DockerImages:
                 async for said in words:
                     progress.hear(said)
         except DockerRefused as error:
-            raise _pull_failed(reference, registry, str(error)) from error
+            raise _pull_failed(reference, registry, str(error), absent=self._policy != "always") from error
         self._progress(f"pulled {reference}")
 
 
@@ -138,8 +138,10 @@ def _login(entry: Mapping[str, Any]) -> Mapping[str, str] | None:
     return {"username": user, "password": password} if separator else None
 
 
-def _pull_failed(reference: str, registry: str, message: str) -> ImageNotFound | ImageBroken:
-    said, small = f'The image "{reference}" could not be pulled: {message.rstrip(".")}.', message.lower()
+def _pull_failed(reference: str, registry: str, message: str, *, absent: bool) -> ImageNotFound | ImageBroken:
+    """``absent``: the daemon was seen not to have the image."""
+    here = "is not on this machine and " if absent else ""
+    said, small = f'The image "{reference}" {here}could not be pulled: {message.rstrip(".")}.', message.lower()
     if any(word in small for word in _LOGIN_WORDS):
         where = "" if registry == _DOCKER_HUB else f" {registry}"
         return ImageNotFound(
@@ -148,7 +150,10 @@ def _pull_failed(reference: str, registry: str, message: str) -> ImageNotFound |
         )
     if any(word in small for word in _ABSENT_WORDS):
         return ImageNotFound(f"{said} Check its name and tag.")
-    return ImageBroken(f"{said} Check that the Docker daemon can reach the registry.")
+    return ImageBroken(
+        f"{said} If it is an image of your own, build or load it on this machine (docker build, docker load); else check that "
+        "the Docker daemon can reach the registry."
+    )
 
 
 class _PullProgress:

@@ -21,6 +21,10 @@ from tarry.core.errors import InvalidRequest
 log = structlog.get_logger(__name__)
 
 INSTALL = "Install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap) and allow it to make namespaces."
+NAME_A_USER = (
+    "Name an ordinary user in [engine] user: as root they read what the system keeps for root alone, and engine.processes_max "
+    "does not hold for them."
+)
 NOT_ISOLATED = (
     "Model servers share /etc, /tmp and the process list of this machine, and their code can read and change all that the "
     "server's user can: keys, data, other instances. What it starts in a session and an environment of its own may outlive it."
@@ -66,6 +70,8 @@ async def choose_sandbox(wanted: str, user_name: str | None, directory: Path, se
         bubblewrap = None if program is None else Bubblewrap(Path(program), directory, secrets, user)
         problem = "bubblewrap (bwrap) is not installed" if bubblewrap is None else await _trouble_with(bubblewrap)
         if bubblewrap is not None and not problem:
+            if user is None and os.geteuid() == 0:
+                log.warning("instances are root without privileges", advice=NAME_A_USER)
             return bubblewrap
     if wanted == "bubblewrap":
         raise InvalidRequest(f"[engine] sandbox is bubblewrap, but {problem}. {INSTALL}")

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
-from tarry.backends.engines.docker_api import Daemon, DockerApi
+from tarry.backends.engines.docker_api import Daemon, DockerApi, DockerAway
 
 DOCKER = {"Version": "28.1", "ApiVersion": "1.49", "Components": [{"Name": "Engine"}]}
 INFO = {
@@ -59,3 +60,29 @@ async def test_podman_is_known_by_its_component(tmp_path: Path) -> None:
         {**INFO, "SecurityOptions": None},
     )
     assert (found.name, found.podman, found.reaches_containers) == ("Podman 5.4", True, True)
+
+
+async def test_that_the_daemon_is_away_is_told_once_and_that_it_is_back(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(DOCKER if request.path.endswith("/version") else INFO)
+
+    api = DockerApi(f"unix://{tmp_path}/docker.sock")
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        with capture_logs() as logs:
+            for _ in range(2):
+                with pytest.raises(DockerAway):
+                    await api.daemon()
+            await web.UnixSite(runner, str(tmp_path / "docker.sock")).start()
+            for _ in range(2):
+                await api.daemon()
+    finally:
+        await api.close()
+        await runner.cleanup()
+    assert [one["event"].partition(":")[0] for one in logs] == [
+        "the Docker daemon does not answer",
+        "the Docker daemon answers again",
+    ]

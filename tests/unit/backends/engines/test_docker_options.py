@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.engines import pipeline, spec
 
 from tarry.backends.engines.docker_api import Daemon
@@ -168,3 +169,12 @@ def test_gpus_go_to_those_types_that_have_some_and_are_shared_evenly() -> None:
     assert Gpus([]).take("a", "ml.g5.xlarge") == (), "without any it runs on the CPU"
     assert host(gpus=("1",))["DeviceRequests"] == [{"Driver": "nvidia", "DeviceIDs": ["1"], "Capabilities": [["gpu"]]}]
     assert "DeviceRequests" not in host()
+
+
+def test_fewer_gpus_than_a_type_has_are_told() -> None:
+    with capture_logs() as logs:
+        assert Gpus([]).take("a", "ml.g5.xlarge") == ()
+        assert Gpus([]).take("b", "ml.m5.xlarge") == ()
+    [told] = logs
+    assert "runs on the CPU" in told["event"]
+    assert (told["instance"], told["instance_type"], told["wanted"]) == ("a", "ml.g5.xlarge", 1)

@@ -274,6 +274,15 @@ async def test_none_is_none(data: Path) -> None:
 
 
 @as_root
+async def test_instances_that_are_root_are_told(data: Path) -> None:
+    await sandbox_of("bubblewrap", data)
+    with capture_logs() as logs:
+        await choose_sandbox("auto", None, data)
+        await choose_sandbox("auto", "nobody", data)
+    assert ["[engine] user" in one["advice"] for one in logs] == [True]
+
+
+@as_root
 async def test_another_user_needs_the_sandbox_and_has_to_exist(data: Path) -> None:
     with pytest.raises(InvalidRequest, match="needs the sandbox"):
         await choose_sandbox("none", "nobody", data)
