@@ -56,6 +56,9 @@ def serve_local(  # noqa: PLR0913, PLR0917 - one parameter a flag
     """
     from tarry.bootstrap import serve_local as local  # noqa: PLC0415 - slow to import
     from tarry.bootstrap.images import default_environments  # noqa: PLC0415
+    from tarry.bootstrap.log import configure_log  # noqa: PLC0415
+
+    configure_log("warning")  # to standard error: standard output is for the report
 
     request = None
     if input is not None:

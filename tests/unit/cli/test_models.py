@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tarry.bootstrap import log
 from tarry.bootstrap import serve_local as local
 from tarry.cli.main import app
 from tarry.core.errors import InvalidRequest
@@ -24,6 +25,7 @@ def wanted(monkeypatch: pytest.MonkeyPatch) -> list[local.Wanted]:
         return local.Report(listened_s=1.0, healthy_s=2.0, answer=answer if wanted.request else None, log=("a line",))
 
     monkeypatch.setattr(local, "serve_local", serve)
+    monkeypatch.setattr(log, "configure_log", lambda level: None)
     return seen
 
 
@@ -54,6 +56,15 @@ def test_the_headers_of_a_request(
     assert (one.request.body, dict(one.request.headers)) == (b"body", headers)
     assert said.endswith("answer\n")
     assert "the last lines of its log:\na line\n" in said
+
+
+def test_the_programs_own_log_is_not_in_the_report(
+    tmp_path: Path, wanted: list[local.Wanted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels: list[str] = []
+    monkeypatch.setattr(log, "configure_log", levels.append)
+    serve(tmp_path, "in.csv")
+    assert levels == ["warning"]
 
 
 def test_what_else_is_handed_on(tmp_path: Path, wanted: list[local.Wanted]) -> None:
