@@ -121,7 +121,7 @@ async def test_a_missing_model_stops_the_start_and_leaves_nothing(engine: Proces
 
 
 async def test_an_unknown_image_is_refused(engine: ProcessEngine) -> None:
-    with pytest.raises(ImageNotFound, match="Known are stub"):
+    with pytest.raises(ImageNotFound, match="No image is known"):
         await engine.start(replace(spec(), containers=(ContainerSpec(image="nothing:1"),)))
 
 
