@@ -20,7 +20,8 @@ def open_catalogue(settings: Settings, progress: Progress | None = None, owner: 
     """The images of a server with these settings; ``owner`` is the token of its engine. Errors: InvalidRequest."""
     timeout_s = settings.engine.build_timeout_s
     rules = BuildRules(timeout_s=timeout_s) if owner is None else BuildRules(timeout_s=timeout_s, owner=owner)
-    return ImageCatalogue(settings.images.directories, environments_of(settings), progress, added_images(settings.data_dir), rules)
+    added = added_images(settings.data_dir)
+    return ImageCatalogue(settings.images.directories, environments_of(settings), progress, added, rules)
 
 
 def environments_of(settings: Settings) -> Path:
