@@ -14,6 +14,14 @@ from tarry.cli.main import app
 from tarry.core.errors import InvalidRequest
 
 
+@pytest.fixture(autouse=True)
+def levels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The levels that the log was set to; it stays as it is: it is that of all tests of this process."""
+    seen: list[str] = []
+    monkeypatch.setattr(log, "configure_log", seen.append)
+    return seen
+
+
 @pytest.fixture
 def wanted(monkeypatch: pytest.MonkeyPatch) -> list[local.Wanted]:
     """What was to be served; it is answered with 200 and the word ``answer``."""
@@ -25,7 +33,6 @@ def wanted(monkeypatch: pytest.MonkeyPatch) -> list[local.Wanted]:
         return local.Report(listened_s=1.0, healthy_s=2.0, answer=answer if wanted.request else None, log=("a line",))
 
     monkeypatch.setattr(local, "serve_local", serve)
-    monkeypatch.setattr(log, "configure_log", lambda level: None)
     return seen
 
 
@@ -58,11 +65,8 @@ def test_the_headers_of_a_request(
     assert "the last lines of its log:\na line\n" in said
 
 
-def test_the_programs_own_log_is_not_in_the_report(
-    tmp_path: Path, wanted: list[local.Wanted], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    levels: list[str] = []
-    monkeypatch.setattr(log, "configure_log", levels.append)
+@pytest.mark.usefixtures("wanted")
+def test_the_programs_own_log_is_not_in_the_report(tmp_path: Path, levels: list[str]) -> None:
     serve(tmp_path, "in.csv")
     assert levels == ["warning"]
 
