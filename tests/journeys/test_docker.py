@@ -212,8 +212,8 @@ def test_an_image_that_cannot_be_pulled_is_the_reason(server: ServerProcess) -> 
     model(server, "nowhere", image="127.0.0.1:9/none:1")
     create(server, "nowhere")
     reason = failed(server, "nowhere")
-    assert 'The image "127.0.0.1:9/none:1" could not be pulled' in reason
-    assert "Check that the Docker daemon can reach the registry." in reason
+    assert 'The image "127.0.0.1:9/none:1" is not on this machine and could not be pulled' in reason
+    assert "check that the Docker daemon can reach the registry." in reason
 
 
 def test_an_image_without_serve_is_the_reason(server: ServerProcess) -> None:
