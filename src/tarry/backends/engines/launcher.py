@@ -76,8 +76,9 @@ def _die_with(parent: int) -> None:
 
 def _execute(command: list[str], environment: dict[str, str], ignored: list[int]) -> int:
     os.umask(UMASK)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)  # Python ignores the first two, what stands before us the third: exec hands that on
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        # Python ignores SIGPIPE and SIGXFSZ, what stands before us SIGTERM, nohup and a shell's "&" others: exec hands that on.
+        signal.signal(number, signal.SIG_DFL)
     for ignore in ignored:
         signal.signal(ignore, signal.SIG_IGN)
     try:
