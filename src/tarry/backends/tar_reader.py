@@ -4,7 +4,7 @@
 the square of their size (holding the lock of the interpreter), and ends without a word at a header that is broken. Of it only the
 parser of a single header block is used here.
 
-Read are ustar, pax (POSIX.1-2001) and GNU's long names and sparse files: what GNU tar, bsdtar, Python and Go write.
+Read are ustar, pax (POSIX.1-2001) and GNU's long names and sparse files. Why not tarfile alone: docs/decisions/0009.
 """
 
 import gzip
