@@ -53,6 +53,7 @@ import os, torch
 def model_fn(model_dir):
     return torch.jit.load(os.path.join(model_dir, "model.pth"))
 """
+_CONSTANT = "import numpy, sklearn.dummy\ndef model_fn(d):\n    return sklearn.dummy.DummyRegressor().fit([[0, 0]], [7])\n"
 TINY_BERT = """
 import sys, torch, transformers
 torch.manual_seed(1)
@@ -115,6 +116,51 @@ HUGGING_FACE = Stack(
 ALL = (TORCHSERVE, PYTORCH_MMS, HUGGING_FACE)
 XGBOOST = Stack(name="xgboost", image=f"{_ALGORITHMS}/sagemaker-xgboost:0.90-1-cpu-py3")
 SCIKIT_LEARN = Stack(name="scikit-learn", image=f"{_ALGORITHMS}/sagemaker-scikit-learn:1.2-1-cpu-py3")
+EVERY = (XGBOOST, SCIKIT_LEARN, *ALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A model archive's content for a stack, a request, and its answer."""
+
+    stack: Stack
+    content: Path
+    body: bytes
+    content_type: str
+    answer: object
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self, record: Mapping[str, Any]) -> None:
+        """Whether the invocation's record has the answer."""
+        assert record["State"] == "Completed", record
+        said = json.loads(record["answer"])
+        assert (said[0]["score"] if self.stack is HUGGING_FACE else said) == self.answer, self.stack.name
+
+
+def case(stack: Stack, directory: Path) -> Case:
+    """One that needs the stack's own library. Skips where the machine lacks what the stack needs."""
+    content = directory / stack.name
+    if stack is XGBOOST:
+        trees = write_trees(content)
+        answer = pytest.approx(float(trees.predict(xgboost.DMatrix([[1.0]]))[0]))
+        return Case(stack=stack, content=content, body=b"1.0", content_type="text/csv", answer=answer)
+    if stack is SCIKIT_LEARN:
+        write(content, {"code/inference.py": _CONSTANT})
+        return Case(stack=stack, content=content, body=b"1,1", content_type="text/csv", answer=[7])
+    if stack is HUGGING_FACE:
+        score = float(run_in(stack.prepare(), TINY_BERT, content))
+        return Case(
+            stack=stack,
+            content=content,
+            body=b'{"inputs": "good day"}',
+            content_type="application/json",
+            answer=pytest.approx(score, abs=1e-6),
+            environment={"HF_TASK": "text-classification", "HF_HUB_OFFLINE": "1"},
+        )
+    run_in(stack.prepare(), TORCHSCRIPT, content)
+    if stack is PYTORCH_MMS:  # the toolkit of that time has no model_fn of its own
+        write(content, {"code/inference.py": LOADING})
+    return Case(stack=stack, content=content, body=b"[1.5]", content_type="application/json", answer=[3])
 
 
 def write(directory: Path, files: Mapping[str, str]) -> Path:

@@ -20,6 +20,7 @@ import structlog
 from tarry.backends import pythons
 from tarry.backends.added_images import AddedImages
 from tarry.backends.environments import BuildRules, Environment, Environments, Progress, Recipe
+from tarry.backends.image_context import Context
 from tarry.backends.image_toml import PORT, Image, Reference
 from tarry.backends.interpreters import interpreter_paths
 from tarry.backends.pythons import Interpreter
@@ -176,6 +177,18 @@ class ImageCatalogue:
             return Standing(state="cannot be built", problem=str(error))
         return Standing(state=state, python=recipe.interpreter.version, folder=folder)
 
+    def context(self, reference: str) -> Context:
+        """What a build context for Docker is made of. Errors: ImageNotFound, ImageBroken."""
+        entry, parsed = self.find(reference)
+        image = entry.image
+        return Context(
+            image=image,
+            reference=reference,
+            tag=parsed.tag,
+            version=_wanted_version(image, parsed) or pythons.own().version.rpartition(".")[0],
+            root=BUILT_IN if entry.source is Source.BUILT_IN else image.directory,  # built-in images share files
+        )
+
     async def _environment(self, image: Image, requirements: Path, reference: Reference) -> Environment:
         recipe = await _recipe(image, requirements, reference)
         try:
@@ -193,20 +206,27 @@ async def _recipe(image: Image, requirements: Path, reference: Reference) -> Rec
 async def _interpreter(image: Image, reference: Reference) -> Interpreter:
     if image.python is None:
         return pythons.own()
-    name = f'Image "{reference.repository}"'
-    wanted = _fill(image.python, {"{tag}": reference.tag})
-    if wanted.startswith("/"):
-        found = await pythons.at(Path(wanted))
-    elif version := _PYTHON.match(wanted):
-        wanted = version[0]
-        found = await pythons.find(wanted)
-    else:
-        raise ImageBroken(f'{name} needs a tag that begins with a version of Python, such as 3.11; got "{reference.tag}".')
+    version = _wanted_version(image, reference)
+    found = await (pythons.at(Path(image.python)) if version is None else pythons.find(version))
     if found is None:
         raise ImageBroken(
-            f"{name} needs Python {wanted}, and there is none on this machine: install it, or put it on the PATH of the server."
+            f'Image "{reference.repository}" needs Python {version or image.python}, and there is none on this machine: '
+            "install it, or put it on the PATH of the server."
         )
     return found
+
+
+def _wanted_version(image: Image, reference: Reference) -> str | None:
+    """Such as 3.11; None where the image names no version (but the path of an interpreter, or nothing). Errors: ImageBroken."""
+    if image.python is None or image.python.startswith("/"):
+        return None
+    version = _PYTHON.match(_fill(image.python, {"{tag}": reference.tag}))
+    if version is None:
+        raise ImageBroken(
+            f'Image "{reference.repository}" needs a tag that begins with a version of Python, such as 3.11; '
+            f'got "{reference.tag}".'
+        )
+    return version[0]
 
 
 def _nearest(reference: Reference, images: Sequence[Image]) -> str:

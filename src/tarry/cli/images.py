@@ -111,6 +111,21 @@ def remove(
     typer.echo(f"removed {added_images(data_dir).remove(reference)}")
 
 
+@app.command()
+def context(
+    reference: Reference,
+    directory: Annotated[Path, typer.Argument(help="Where to write it: a new directory.", file_okay=False)],
+    data_dir: MaybeDataDir = None,
+) -> None:
+    """Write what docker build needs to make a container image of it, for servers that run instances in Docker."""
+    from tarry.backends.image_context import write_context  # noqa: PLC0415 - slow to import
+    from tarry.bootstrap.images import catalogue_of  # noqa: PLC0415
+
+    write_context(catalogue_of(data_dir, None).context(reference), directory)
+    typer.echo(str(directory / "Dockerfile"))
+    hint(f"Build it: docker build -t {reference} {directory}")
+
+
 def _say_if_of_no_effect(data_dir: Path | None) -> None:
     from tarry.bootstrap.images import engine_kind  # noqa: PLC0415 - slow to import
 

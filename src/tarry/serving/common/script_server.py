@@ -219,4 +219,4 @@ def main(worker_file, timeout_s=None, workers=None):
     Handler.workers = Workers([python, "-u", worker_file, code], count, timeout_s)
     port = int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))
     print(f"Serving {user_code.program()} from {code} with {count} workers.", flush=True)
-    Server(("127.0.0.1", port), Handler).serve_forever()
+    Server((os.environ.get("SERVING_ADDRESS", "127.0.0.1"), port), Handler).serve_forever()

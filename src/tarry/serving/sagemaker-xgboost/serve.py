@@ -75,7 +75,7 @@ def _serve(app, models, variables):
 
         def load_config(self):
             """Called by gunicorn for its settings."""
-            self.cfg.set("bind", f"127.0.0.1:{variables.port}")
+            self.cfg.set("bind", f"{os.environ.get('SERVING_ADDRESS', '127.0.0.1')}:{variables.port}")
             self.cfg.set("workers", variables.workers)
             self.cfg.set("worker_class", "gthread")
             self.cfg.set("threads", THREADS)

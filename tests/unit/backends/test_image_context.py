@@ -1,0 +1,117 @@
+"""The build context of an image: what docker build gets to see, and what it is told to do with it."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tarry.backends.image_context import write_context
+from tarry.backends.images import ImageCatalogue
+from tarry.core.errors import ImageBroken, ImageNotFound, InvalidRequest
+
+REGISTRY = "763104351884.dkr.ecr.us-east-1.amazonaws.com"
+
+
+def written(directory: Path, reference: str, *given: Path) -> str:
+    """The Dockerfile of an image."""
+    write_context(ImageCatalogue(given, directory / "environments").context(reference), directory / "context")
+    return (directory / "context/Dockerfile").read_text()
+
+
+def image(directory: Path, toml: str) -> Path:
+    """A directory of one's own for ``mine:1``."""
+    directory.mkdir()
+    (directory / "image.toml").write_text('repositories = ["mine"]\ntags = ["1"]\n' + toml)
+    return directory
+
+
+def test_all_that_the_dockerfile_names_is_there(tmp_path: Path) -> None:
+    dockerfile = written(tmp_path, f"{REGISTRY}/sagemaker-xgboost:1.7-1")
+    files = [word for word in dockerfile.split() if word.startswith("/opt/serving/")]
+    assert files == ["/opt/serving/sagemaker-xgboost/requirements.txt"]
+    assert (tmp_path / "context" / files[0].removeprefix("/opt/")).is_file()
+    assert "--require-hashes" in dockerfile
+    serve = tmp_path / "context/serve"
+    assert serve.stat().st_mode & 0o111
+    assert 'exec "/opt/environment/bin/python" "/opt/serving/sagemaker-xgboost/serve.py" "1.7-1"\n' in serve.read_text()
+    assert (tmp_path / "context/serving/sagemaker-xgboost/serve.py").is_file()
+    assert (tmp_path / "context/wheels").is_dir()
+    assert not list((tmp_path / "context").rglob("__pycache__"))
+
+
+def test_an_image_that_uses_anothers_files_finds_them(tmp_path: Path) -> None:
+    dockerfile = written(tmp_path, "xgboost:latest")
+    assert "-r /opt/serving/sagemaker-xgboost/requirements.txt" in dockerfile
+
+
+def test_source_archives_come_after_the_wheels_and_checks_last(tmp_path: Path) -> None:
+    dockerfile = written(tmp_path, f"{REGISTRY}/pytorch-inference:1.8.1-cpu-py3")
+    places = [dockerfile.index(words) for words in ("/requirements.txt", "/sources.txt", "import boto3", "default-jre-headless")]
+    assert places == sorted(places)
+    assert "ARG BASE=python:3.11-slim-bookworm\n" in dockerfile
+
+
+def test_what_tells_a_server_its_ports_is_left_out(tmp_path: Path) -> None:
+    """Alone in a container it has those that are published; loopback would be reached by nobody."""
+    dockerfile = written(tmp_path, f"{REGISTRY}/pytorch-inference:1.8.1-cpu-py3")
+    assert "TS_" not in dockerfile
+    assert "127.0.0.1" not in dockerfile
+    assert "ENV SERVING_ADDRESS=0.0.0.0\n" in dockerfile
+
+
+def test_the_tag_says_which_python(tmp_path: Path) -> None:
+    assert "ARG BASE=python:3.12-slim-bookworm\n" in written(tmp_path, "tarry/python:3.12")
+
+
+def test_an_image_of_ones_own(tmp_path: Path) -> None:
+    toml = 'command = ["{image}/serve", "$HOME `id` \\"{tag}\\"", "{port}"]\n[environment]\nGREETING = "a \\"$b\\""\n'
+    mine = image(tmp_path / "mine", toml)
+    (mine / "serve").write_text("#!/bin/sh\n")
+    dockerfile = written(tmp_path, "mine:1", mine)
+    assert 'ENV GREETING="a \\"\\$b\\""\n' in dockerfile
+    assert "pip install" not in dockerfile
+    assert sorted(file.name for file in (tmp_path / "context/serving").iterdir()) == ["image.toml", "serve"]
+    words = (tmp_path / "context/serve").read_text().rpartition("exec ")[2].strip()
+    printed = subprocess.run(["sh", "-c", f'printf "%s\\n" {words}'], capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines() == ["/opt/serving/serve", '$HOME `id` "1"', "8080"]
+
+
+def test_requirements_without_hashes_are_resolved(tmp_path: Path) -> None:
+    mine = image(tmp_path / "mine", 'command = ["{image}/serve"]\nrequirements = "requirements.txt"\n')
+    (mine / "requirements.txt").write_text("numpy\n")
+    dockerfile = written(tmp_path, "mine:1", mine)
+    assert "-r /opt/serving/requirements.txt" in dockerfile
+    assert "--require-hashes" not in dockerfile
+    assert "--no-deps" not in dockerfile
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ('command = ["x"]\nprograms = ["java", "fortune"]\n', "needs fortune"),
+        ('command = ["x"]\nrequirements = "../elsewhere.txt"\n', "would not be in the container"),
+        ('command = ["x"]\nrequirements = "requirements.txt"\n', "requirements.txt"),
+    ],
+)
+def test_what_no_container_could_have_is_refused_before_anything_is_written(tmp_path: Path, toml: str, said: str) -> None:
+    mine = image(tmp_path / "mine", toml)
+    (tmp_path / "elsewhere.txt").write_text("numpy\n")
+    with pytest.raises((ImageBroken, InvalidRequest), match=said):
+        written(tmp_path, "mine:1", mine)
+    assert not (tmp_path / "context").exists()
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    written(tmp_path, "tarry/python:3.12")
+    with pytest.raises(InvalidRequest, match="not empty"):
+        written(tmp_path, "tarry/python:3.12")
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidRequest, match="cannot be written"):
+        write_context(ImageCatalogue([], tmp_path).context("tarry/python:3.12"), tmp_path / "file")
+
+
+def test_an_image_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageNotFound, match="No image is known"):
+        written(tmp_path, "nobody:1")
+    with pytest.raises(ImageBroken, match="begins with a version"):
+        written(tmp_path, "tarry/python:3.11x")
