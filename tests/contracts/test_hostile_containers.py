@@ -26,7 +26,7 @@ SHORT_S = 0.2
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 HEADERS_TOO_LONG = "headers with length greater than 4096 bytes"
-NO_LENGTH = "did not specify the required Content-Length header"
+WITHOUT_LENGTH = b"HTTP/1.0 200 OK\r\n\r\nok"
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -100,6 +100,70 @@ def test_an_answer_counts(run: Run, case: str, after: Callable[..., Script]) -> 
         assert not _connected_to(container)
 
 
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize("body", [b"ok", b"", b"x" * MIB], ids=["ok", "nothing", "1 MiB"])
+def test_an_answer_that_ends_with_its_connection_counts(run: Run, version: bytes, body: bytes) -> None:
+    head = b"HTTP/" + version + b" 200 OK\r\nConnection: close\r\n\r\n"
+    with RawContainer(answering(head, body)) as container:
+        assert run(ask(container)) == (200, body)
+        assert [each.head.split()[1] for each in container.connections] == [b"/invocations", b"/ping"], (
+            "and it is asked whether it lives"
+        )
+        assert not _connected_to(container)
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 500 No\r\n\r\n", b"no HTTP\r\n\r\n", b""], ids=["500", "no HTTP", "nothing for now"])
+def test_whoever_is_there_after_such_an_answer_was_not_ended_by_it(
+    run: Run, said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tarry.backends.modelserver._LIFE_S", SHORT_S)
+
+    def script(connection: Connection) -> None:
+        connection.read_request()
+        if b"/ping" not in connection.head:
+            connection.send(WITHOUT_LENGTH)
+        elif said:
+            connection.send(said)
+        else:
+            connection.wait_gone()
+
+    with RawContainer(script) as container:
+        assert run(ask(container)) == (200, b"ok")
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+def test_whoever_is_gone_after_such_an_answer_may_have_been_cut_off(run: Run, proxied: bool) -> None:
+    """A proxy (Docker's) takes the connection, and closes it when it finds nobody."""
+
+    def script(connection: Connection) -> None:
+        connection.read_request()
+        if b"/ping" in connection.head:
+            return
+        if not proxied:
+            container.end()
+        connection.send(WITHOUT_LENGTH)
+
+    with RawContainer(script) as container, pytest.raises(ModelServerUnreachable, match="ended with its answer"):
+        run(ask(container))
+
+
+def test_such_an_answer_ends_with_its_connection_alone(run: Run) -> None:
+    with RawContainer(stalling(WITHOUT_LENGTH)) as container:
+        with pytest.raises(ModelServerTimeout):
+            run(ask(container, timeout_s=SHORT_S))
+        assert container.gone.wait(WAIT_S)
+
+
+def test_a_reset_is_no_end_of_such_an_answer(run: Run) -> None:
+    def script(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(WITHOUT_LENGTH)
+        connection.reset()
+
+    with RawContainer(script) as container, pytest.raises(ModelServerUnreachable, match="before the whole answer was there"):
+        run(ask(container))
+
+
 # ---------------------------------------------------------------------------------------------------- answers that do not
 
 CLOSED: dict[str, tuple[bytes, type[Exception], str]] = {
@@ -117,8 +181,7 @@ CLOSED: dict[str, tuple[bytes, type[Exception], str]] = {
     "half a chunk": (CHUNKED + b"3\r\nok", ModelServerUnreachable, "it ended after 2 bytes"),
     "no last chunk": (CHUNKED + b"2\r\nok\r\n", ModelServerUnreachable, "it ended after 2 bytes"),
     "no end of trailers": (CHUNKED + b"2\r\nok\r\n0\r\nX: y\r\n", ModelServerUnreachable, "it ended after 2 bytes"),
-    "neither length nor chunks": (b"HTTP/1.1 200 OK\r\n\r\nok", ModelResponseInvalid, NO_LENGTH),
-    "HTTP/1.0 without a length": (b"HTTP/1.0 200 OK\r\n\r\nok", ModelResponseInvalid, NO_LENGTH),
+    "an empty length": (OK.replace(b": 2", b":"), ModelResponseInvalid, "empty Content-Length|not HTTP"),
 }
 """Said, and then closed."""
 

@@ -89,8 +89,13 @@ class RawContainer:
         self._threads[0].start()
         return self
 
+    def end(self) -> None:
+        """Take no more connections."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+
     def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
+        self.end()
         for connection in self.connections:
             with suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_RDWR)

@@ -31,6 +31,7 @@ from tarry.core.errors import (
 FRUITLESS_BYTES_MAX = 64 * 1024
 """Bytes that may come in a row without one of the answer's body: heads, interim answers (1xx), trailers, chunk extensions."""
 RECEIVE_BYTES = 256 * 1024
+WITHOUT_BODY = (204, 304)
 _CONNECT_S = 5.0
 _OUR_SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL)
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -113,6 +114,16 @@ class Answer:
                 if self.has_head
                 else HEADERS_TOO_LONG
             )
+
+    def ends_by_closing(self) -> bool:
+        """Whether nothing but the connection's end tells that of the body (RFC 9112, 6.3). To be asked when the head is here."""
+        told = {b"content-length", b"transfer-encoding"}
+        return self.status not in WITHOUT_BODY and not any(name in told for name, _ in self.headers)
+
+    def closed(self) -> None:
+        """The other side has closed the connection, in peace."""
+        if self.has_head and not self.complete:
+            self.complete = self.ends_by_closing()
 
     def take(self) -> bytes:
         """What has come of the body since the last call."""
@@ -214,7 +225,7 @@ class Exchange:
         return True
 
     async def _receive(self) -> None:
-        data = b""
+        data, reset = b"", False
         if self._loop.time() >= self._deadline:  # what is there at once never meets the timeout below
             raise self._timed_out()
         try:
@@ -225,12 +236,16 @@ class Exchange:
         except TimeoutError as error:
             raise self._timed_out() from error
         except OSError:
-            pass
+            reset = True
         if self._source_error is not None:
             raise self._source_error
-        if not data:
+        if data:
+            self.answer.feed(data)
+            return
+        if not reset:
+            self.answer.closed()
+        if not self.answer.complete:
             raise ModelServerUnreachable(self._broken())
-        self.answer.feed(data)
 
     def _timed_out(self) -> ModelServerTimeout:
         return ModelServerTimeout(f"The model server did not answer within {self._timeout_s:g} seconds.")

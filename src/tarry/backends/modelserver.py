@@ -7,18 +7,21 @@ long its body may be is the business of delivery.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from tarry.backends.http_exchange import HEADERS_TOO_LONG, Answer, HttpRequest, Recognise, exchange
-from tarry.core.errors import DependencyError, ModelResponseInvalid, Throttled
+from tarry.backends.http_exchange import HEADERS_TOO_LONG, WITHOUT_BODY, Answer, Exchange, HttpRequest, Recognise, exchange
+from tarry.core.errors import (
+    DependencyError,
+    ModelResponseInvalid,
+    ModelServerNotConnected,
+    ModelServerUnreachable,
+    Throttled,
+)
 from tarry.ports import ModelRequest, ModelResponse, PingAnswer
 
 HEADER_BYTES_MAX = 4096
 _PING_BODY_BYTES_MAX = 64 * 1024
 _PING_SAID_BYTES_MAX = 300
-_WITHOUT_BODY = (204, 304)
+_LIFE_S = 2.0
 _OUR_HEADERS = ("content-length", "transfer-encoding", "host", "connection", "expect")
-
-# AWS: as data logs show it (djl-serving#2567, vllm#2912).
-_NO_LENGTH = "The response from container primary did not specify the required Content-Length header."
 
 
 class HttpModelServer:
@@ -33,14 +36,8 @@ class HttpModelServer:
         try:
             ping = HttpRequest(method="GET", path="/ping")
             async with exchange(address, ping, timeout_s=timeout_s, recognise=self._recognise) as asked:
-                answer, body = await asked.head(), b""
-                with suppress(DependencyError):  # 200 is all that counts; the end is waited for, so that no server sees a reset
-                    _size(answer, _named(answer))
-                    async for chunk in asked.chunks():
-                        body = (body + chunk)[:_PING_SAID_BYTES_MAX]
-                        if answer.body_bytes > _PING_BODY_BYTES_MAX:
-                            break
-                said = f"{answer.status} {body.decode(errors='replace')}"
+                answer = await asked.head()
+                said = f"{answer.status} {(await _start_of_body(asked)).decode(errors='replace')}"
                 return PingAnswer(True) if answer.status == 200 else PingAnswer(False, " ".join(said.split()))
         except (DependencyError, Throttled) as error:
             return PingAnswer(False, str(error))
@@ -49,8 +46,9 @@ class HttpModelServer:
     async def invoke(self, address: str, request: ModelRequest, *, timeout_s: float) -> AsyncIterator[ModelResponse]:
         """See ports.ModelServer. An error of ``request.chunks`` comes out as it is.
 
-        # OURS: a chunked answer is taken, since its end can be told from a broken connection; AWS refuses it. An answer with
-        neither length nor chunks is refused as AWS does: a container that died in the middle would look complete.
+        # OURS: a chunked answer is taken, and one that ends with its connection; AWS refuses both ("did not specify the required
+        # Content-Length header": djl-serving#2567, vllm#2912). The end of a container ends its connections too, so after the
+        # second kind it is asked whether it lives.
         """
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _OUR_HEADERS}
         posted = HttpRequest(method="POST", path="/invocations", headers=headers, size=request.size, chunks=request.chunks)
@@ -61,8 +59,37 @@ class HttpModelServer:
                 status=_status(answer),
                 content_type=_content_type(named.get(b"content-type", b"")),
                 size=_size(answer, named),
-                chunks=asked.chunks(),
+                chunks=self._to_the_end(address, asked) if answer.ends_by_closing() else asked.chunks(),
             )
+
+    async def _to_the_end(self, address: str, asked: Exchange) -> AsyncIterator[bytes]:
+        """An answer that ends with its connection is whole only if that was not the end of the container."""
+        async for chunk in asked.chunks():
+            yield chunk
+        try:
+            async with exchange(
+                address, HttpRequest(method="GET", path="/ping"), timeout_s=_LIFE_S, recognise=self._recognise
+            ) as life:
+                await life.head()
+        except (ModelServerNotConnected, ModelServerUnreachable) as error:
+            raise ModelServerUnreachable(
+                "The model server ended with its answer, which had no length: whether it was whole cannot be told."
+            ) from error
+        except (DependencyError, Throttled):
+            return  # it lives: it is busy, or says what is not HTTP
+
+
+async def _start_of_body(asked: Exchange) -> bytes:
+    """Of the answer to a ping, whose status is all that counts. Its end is waited for, so that no server sees a reset."""
+    answer, body = asked.answer, b""
+    with suppress(DependencyError):
+        if _size(answer, _named(answer)) is None and answer.ends_by_closing():
+            return body  # that may be never
+        async for chunk in asked.chunks():
+            body = (body + chunk)[:_PING_SAID_BYTES_MAX]
+            if answer.body_bytes > _PING_BODY_BYTES_MAX:
+                break
+    return body
 
 
 def _named(answer: Answer) -> dict[bytes, bytes]:
@@ -76,18 +103,20 @@ def _status(answer: Answer) -> int:
 
 
 def _size(answer: Answer, headers: dict[bytes, bytes]) -> int | None:
-    """The length of the body in bytes, None for a chunked one."""
+    """The length of the body in bytes; None: its end tells."""
     if sum(len(name) + len(value) + 4 for name, value in answer.headers) > HEADER_BYTES_MAX:
         raise ModelResponseInvalid(HEADERS_TOO_LONG)
-    if answer.status in _WITHOUT_BODY:
+    if answer.status in WITHOUT_BODY:
         return 0
     if encoding := headers.get(b"transfer-encoding", b"").decode("latin-1"):
         if encoding.strip().lower() == "chunked":
             return None
         raise ModelResponseInvalid(f"The model server's answer has the transfer encoding {encoding!a}; only chunked is possible.")
-    length = headers.get(b"content-length", b"").strip()
-    if not length:
-        raise ModelResponseInvalid(_NO_LENGTH)
+    length = headers.get(b"content-length")
+    if length is None:
+        return None
+    if not length.strip():
+        raise ModelResponseInvalid("The model server's answer has an empty Content-Length.")
     return int(length)
 
 
