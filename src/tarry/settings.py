@@ -82,6 +82,8 @@ class RetentionSettings(_Group):
 
     finished_days: Annotated[float, Field(ge=0, allow_inf_nan=True)] = 7.0
     """Days that the record of a finished invocation is kept; ``inf``: for ever. Objects in S3 are never removed."""
+    logs_days: Annotated[float, Field(ge=0, allow_inf_nan=True)] = 30.0
+    """Days that the log of an instance that has ended is kept after its last line; ``inf``: for ever."""
 
 
 class EngineSettings(_Group):

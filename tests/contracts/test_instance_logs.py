@@ -94,3 +94,23 @@ async def test_positions_stay_when_the_beginning_is_lost(made: Logs) -> None:
     assert (part.content, part.offset, part.end) == (b"23456789abcd", 2, 14)
     part = await logs.read(name(), 11, 2)
     assert (part.content, part.offset, part.next_offset) == (b"bc", 11, 13)
+
+
+async def test_old_logs_are_discarded_with_all_their_parts_but_those_of_these_instances(made: Logs) -> None:
+    logs, write = made
+    write(name("old"), b"0123456789ab", 10)
+    if isinstance(logs, LogFiles):
+        logs.shorten(name("old"))
+    write(name("of-a-pipeline", "one"), b"x", 5)
+    write(name("of-a-pipeline", "two"), b"x", 5)
+    write(name("there", "one"), b"x", 5)
+    write(name("gone", endpoint="Other"), b"x", 5)
+    write(name("young"), b"x", 11)
+    assert await logs.discard(11, {"there"}) == 4
+    assert await logs.discard(11, {"there"}) == 0
+    assert [log.name for log in await logs.find("Ep")] == [name("young"), name("there", "one")]
+    assert await logs.find("Other") == []
+    with pytest.raises(NotFound):
+        await logs.read(name("old"), 0, 1)
+    write(name("old"), b"anew", 20)
+    assert (await logs.read(name("old"), 0, 9)).content == b"anew"

@@ -36,6 +36,7 @@ from tarry.delivery.worker import Worker
 from tarry.ports import Engine, InvocationQueue, InvocationRecords, Notifier, Outbox, QueueControl, Store
 from tarry.testing.alarms import FakeAlarms
 from tarry.testing.images import FakeImages
+from tarry.testing.instance_logs import FakeInstanceLogs
 from tarry.testing.keyring import FakeKeyring
 from tarry.testing.metrics import FakeMetrics
 from tarry.testing.notifier import FakeNotifier
@@ -214,7 +215,9 @@ class Server:
             "reconciler": reconcile,
             "slots": slots.run,
             "sweeper": Sweeper(queue, settlement, clock, wakeups, slots.renew).run,
-            "retention": Retention(store, control, clock, world.terms.finished_s / DAY_S).run,
+            "retention": Retention(
+                store, control, FakeInstanceLogs(), clock, finished_days=world.terms.finished_s / DAY_S, logs_days=1.0
+            ).run,
             "dispatcher": Dispatcher(outbox, notifier, metrics, clock, wakeups).run,
         }
         return Tarry(cast("Any", None), self._commands, reconciler, slots, loops, resources)

@@ -341,7 +341,7 @@ def _connect(ground: _Ground, data: _Data, cloud: _Cloud, instances: _Instances,
         "reconciler": reconciler.run,
         "slots": slots.run,
         "sweeper": Sweeper(queue, settlement, clock, wakeups, slots.renew).run,
-        "retention": Retention(store, data.control, clock, ground.settings.retention.finished_days).run,
+        "retention": Retention(store, data.control, instances.logs, clock, **ground.settings.retention.model_dump()).run,
         "dispatcher": Dispatcher(data.outbox, cloud.notifier, metrics, clock, wakeups).run,
         "pusher": cloud.pusher.run,
     }

@@ -1,4 +1,4 @@
-"""What has ended is not kept for ever: records of invocations, and the tombstones of endpoints that nothing points to any more.
+"""What has ended is not kept for ever: records of invocations, tombstones of endpoints that nothing points to, logs of instances.
 
 In small batches with pauses, so that nobody waits behind a clean-up. Objects in S3 are the caller's and are never touched.
 """
@@ -8,7 +8,8 @@ import structlog
 from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.errors import Conflict, TarryError
 from tarry.core.history import InvocationRecord
-from tarry.ports import Clock, QueueControl, Remove, Store
+from tarry.core.instance import Instance
+from tarry.ports import Clock, InstanceLogs, QueueControl, Remove, Store
 
 log = structlog.get_logger(__name__)
 
@@ -19,25 +20,30 @@ DAY_US = 86_400_000_000
 
 
 class Retention:
-    """Forgets what ended more than ``finished_days`` ago; infinity: nothing."""
+    """Forgets what ended more than so many days ago; infinity: nothing."""
 
-    def __init__(self, store: Store, control: QueueControl, clock: Clock, finished_days: float) -> None:
+    def __init__(
+        self, store: Store, control: QueueControl, logs: InstanceLogs, clock: Clock, *, finished_days: float, logs_days: float
+    ) -> None:
         self._store = store
         self._control = control
+        self._logs = logs
         self._clock = clock
         self._finished_days = finished_days
+        self._logs_days = logs_days
 
     async def run(self) -> None:
         """Clean up from time to time, until cancelled. What fails for the world's sake is tried again the next time."""
         while True:
             try:
                 await self.clean_up()
-            except TarryError as error:
+                await self.discard_logs()
+            except (TarryError, OSError) as error:
                 log.warning("the clean-up could not be finished", error=str(error))
             await self._clock.sleep(PERIOD_S)
 
     async def clean_up(self) -> int:
-        """One round; returns how many invocations it forgot."""
+        """One round of records; returns how many invocations it forgot."""
         if self._finished_days == float("inf"):
             return 0
         horizon_us = self._clock.now_us() - int(self._finished_days * DAY_US)
@@ -49,6 +55,15 @@ class Retention:
         if count:
             log.info("records of finished invocations removed", count=count, older_than_days=self._finished_days)
         return count
+
+    async def discard_logs(self) -> None:
+        """Remove the logs of instances that ended long ago. Those that there still are keep theirs, however silent they are."""
+        if self._logs_days == float("inf"):
+            return
+        horizon_us = self._clock.now_us() - int(self._logs_days * DAY_US)
+        there = {instance.id for instance in await self._store.find(Instance)}
+        if count := await self._logs.discard(horizon_us, there):
+            log.info("logs of ended instances removed", count=count, older_than_days=self._logs_days)
 
     async def _remove_tombstones(self, horizon_us: int) -> None:
         for endpoint in await self._store.find(Endpoint, status=EndpointStatus.DELETED):

@@ -1,5 +1,6 @@
 """What model servers have printed, for those who look for the reason of something."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,5 +55,13 @@ class InstanceLogs(Protocol):
 
         Nothing is read beyond the end: the part then is empty and begins there. A server's restart may give the bytes of a log
         that had become too long other positions. Errors: NotFound (there is no such log).
+        """
+        ...
+
+    async def discard(self, written_before_us: int, but: Collection[str]) -> int:
+        """Remove the logs that nothing was written to since then, except those of the instances ``but``; how many they were.
+
+        An instance that still runs has to be among ``but``: what it writes later would be lost. Repeats change nothing; after a
+        crash some are gone.
         """
         ...

@@ -1,5 +1,6 @@
 """Logs that tests write."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from tarry.core.errors import NotFound
@@ -36,6 +37,14 @@ class FakeInstanceLogs:
         end = first + len(content)
         offset = min(max(offset, first), end)
         return LogPart(content=content[offset - first :][:bytes_max], offset=offset, end=end)
+
+    async def discard(self, written_before_us: int, but: Collection[str]) -> int:
+        """See ports.InstanceLogs."""
+        old = [name for name, at_us in self._written_at_us.items() if at_us < written_before_us and name.instance_id not in but]
+        for name in old:
+            del self._content[name], self._written_at_us[name]
+            self._first.pop(name, None)
+        return len(old)
 
     def write(self, name: LogName, content: bytes, at_us: int) -> None:
         """What an instance prints."""

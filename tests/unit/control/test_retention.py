@@ -12,17 +12,21 @@ from tarry.control.retention import BATCH, DAY_US, PAUSE_S, Retention
 from tarry.core.endpoint import Endpoint, EndpointStatus
 from tarry.core.errors import StorageFull
 from tarry.core.invocation import InvocationState
-from tarry.ports import Add, Replace
+from tarry.ports import Add, LogName, Replace
+from tarry.testing.instance_logs import FakeInstanceLogs
 from tarry.testing.invocations import FakeQueueControl
 
 
 class Kept:
     """A world with endpoints and ended invocations."""
 
-    def __init__(self, finished_days: float = 1.0) -> None:
+    def __init__(self, finished_days: float = 1.0, logs_days: float = 1.0) -> None:
         self.world = World()
         self.control = FakeQueueControl(self.world.queue, self.world.wakeups)
-        self.retention = Retention(self.world.store, self.control, self.world.clock, finished_days)
+        self.logs = FakeInstanceLogs()
+        self.retention = Retention(
+            self.world.store, self.control, self.logs, self.world.clock, finished_days=finished_days, logs_days=logs_days
+        )
 
     async def ended(self, *ids: str, at_us: int) -> None:
         if await self.world.store.get(Endpoint, "endpoint-e") is None:
@@ -77,6 +81,17 @@ async def test_an_endpoint_that_lives_stays() -> None:
     await kept.world.store.apply(Add(make.endpoint(modified_at_us=0)))
     await kept.clean_up()
     assert await kept.world.store.get(Endpoint, "endpoint-e") is not None
+
+
+@pytest.mark.parametrize(("logs_days", "stay"), [(1.0, ["young", "there"]), (float("inf"), ["young", "old", "there"])])
+async def test_logs_go_with_time_but_not_those_of_instances_that_are_there(logs_days: float, stay: list[str]) -> None:
+    kept = Kept(logs_days=logs_days)
+    await kept.world.store.apply(Add(make.endpoint()), Add(make.instance("there")))
+    now_us = kept.world.clock.now_us()
+    for instance_id, at_us in {"old": now_us - DAY_US - 1, "there": now_us - 2 * DAY_US, "young": now_us - DAY_US}.items():
+        kept.logs.write(LogName(endpoint_name="E", variant_name="v", instance_id=instance_id), b"said", at_us)
+    await kept.retention.discard_logs()
+    assert [log.name.instance_id for log in await kept.logs.find("E")] == stay
 
 
 async def test_an_error_ends_a_round_and_not_the_loop() -> None:

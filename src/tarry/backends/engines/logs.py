@@ -11,7 +11,7 @@ more comes, and what is written within that moment is lost: bytes of a flood.
 import asyncio
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -44,8 +44,9 @@ class LogFiles:
     def open(self, name: LogName) -> int:
         """A file descriptor that appends to a log. Errors: OSError."""
         file = self._file(name)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with self._lock:  # nobody discards the directory in between
+            file.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def is_long(self, name: LogName) -> bool:
         """Whether it is time to ``shorten`` a log."""
@@ -80,6 +81,10 @@ class LogFiles:
     async def read(self, name: LogName, offset: int, bytes_max: int) -> LogPart:
         """See ports.InstanceLogs."""
         return await asyncio.to_thread(self._read, self._file(name), offset, bytes_max)
+
+    async def discard(self, written_before_us: int, but: Collection[str]) -> int:
+        """See ports.InstanceLogs."""
+        return await asyncio.to_thread(self._discard, written_before_us, but)
 
     def tail(self, instance_id: str, lines: int) -> tuple[str, ...]:
         """The last lines, each cut to a readable length; empty for an unknown id.
@@ -126,6 +131,22 @@ class LogFiles:
         for directory in (self._directory / "logs").glob("*"):
             if unquote(directory.name).lower() == endpoint_name.lower():
                 yield from directory.glob("*/*.log")
+
+    def _discard(self, written_before_us: int, but: Collection[str]) -> int:
+        count = 0
+        for file in self._directory.glob("logs/*/*/*.log"):
+            log = self._log(file)
+            if log is None or log.written_at_us >= written_before_us or log.name.instance_id in but:
+                continue
+            with self._lock:
+                self._begins.pop(file, None)
+                for path in (_older(file), file):  # the older part alone would be found by nobody
+                    path.unlink(missing_ok=True)
+                for directory in (file.parent, file.parent.parent):
+                    with suppress(OSError):  # others are in it
+                        directory.rmdir()
+            count += 1
+        return count
 
     def _log(self, file: Path) -> InstanceLog | None:
         """What is known of a log; None where the file has gone since it was found."""

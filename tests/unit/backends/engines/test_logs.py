@@ -133,3 +133,11 @@ def test_on_a_full_disk_the_log_is_lost_and_does_not_grow(tmp_path: Path) -> Non
         disk.fill()
         files.shorten(NAME)
         assert [file.stat().st_size for file in (disk.path / "logs/e/v").iterdir()] == [0]
+
+
+async def test_what_is_discarded_leaves_nothing_behind(tmp_path: Path) -> None:
+    files = LogFiles(tmp_path, 4)
+    append(files, b"0123456789")
+    files.shorten(NAME)
+    assert await files.discard(2**62, ()) == 1
+    assert list((tmp_path / "logs").iterdir()) == []
