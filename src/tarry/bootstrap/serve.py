@@ -23,12 +23,16 @@ import uvloop
 from rich.console import Console
 from rich.markup import escape
 
-from tarry.bootstrap.build import Tarry, build
+from tarry.backends.generation import make_shared
+from tarry.bootstrap.acceptor import Orders
+from tarry.bootstrap.acceptors import Acceptors
+from tarry.bootstrap.build import Shared, Tarry, build
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
-from tarry.bootstrap.http import Server, http_server, patience_s
+from tarry.bootstrap.http import LAST_WORDS_S, Server, http_server, patience_s
 from tarry.bootstrap.images import environments_of
 from tarry.bootstrap.log import configure_log, standard_error
 from tarry.core.errors import InvalidRequest
+from tarry.core.names import Scope
 from tarry.settings import ServerSettings, Settings
 
 log = structlog.get_logger(__name__)
@@ -65,6 +69,11 @@ def run_server(settings: Settings) -> None:
 
     Errors: InvalidRequest for what the caller can mend (DIR in use, port taken, bad certificate).
     """
+    if settings.server.acceptors and settings.server.tls_cert is not None:
+        raise InvalidRequest(
+            "server.acceptors does not go with TLS: what is encrypted cannot change hands. Let a proxy in front end TLS, with "
+            "--public-url, or leave one of them out."
+        )
     configure_log(settings.log.level)
     _raise_file_limit()
     _keep_descriptors_to_ourselves()
@@ -92,11 +101,18 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
     )
     http = http_server(settings.server)
     scope = directory.fix_scope(settings.scope.region, settings.scope.account_id)  # last: a start that is refused fixes nothing
-    tarry = await build(settings, directory, scope, (settings.server.public_url or info.url).rstrip("/"))
+    public_url = (settings.server.public_url or info.url).rstrip("/")
+    keys, generation = make_shared()
+    shared = Shared(keys=keys)
+    tarry = await build(settings, directory, scope, public_url, shared)
     http.config.loaded_app = tarry.app
+    acceptors = Acceptors(_orders(settings, directory, scope, public_url), generation, shared.wakeups, http.adopt)
     try:
         await tarry.start()
-        serving = asyncio.create_task(http.serve(sockets=[listener]), name="http")
+        await acceptors.start(settings.server.acceptors)
+        serving = asyncio.create_task(http.serve(sockets=[] if settings.server.acceptors else [listener]), name="http")
+        if settings.server.acceptors:
+            acceptors.deal(listener)
         directory.write_server(info)
         _settle_memory()
         tarry.app.ready = True
@@ -104,19 +120,36 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         _say_ready(info, settings)
         ends: set[asyncio.Future[Any]] = {serving, signals.first_task, tarry.failed}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        await _stop(settings, tarry, http, serving, signals)
+        await _stop(settings, tarry, http, serving, signals, acceptors)
     finally:
+        await acceptors.close(0.0)
         await tarry.close()
     if tarry.failed.done() and (error := tarry.failed.exception()):
         raise error
 
 
-async def _stop(settings: Settings, tarry: Tarry, http: Server, serving: "asyncio.Task[None]", signals: "_Signals") -> None:
+def _orders(settings: Settings, directory: DataDirectory, scope: Scope, public_url: str) -> Orders:
+    return Orders(
+        data_dir=str(directory.root),
+        account_id=scope.account_id,
+        region=scope.region,
+        public_url=public_url,
+        log_level=settings.log.level,
+        patience_s=patience_s(settings.server.drain_timeout_s),
+        queued_max=settings.queue.queued_max,
+        disk_reserve_bytes=settings.queue.disk_reserve_bytes,
+    )
+
+
+async def _stop(
+    settings: Settings, tarry: Tarry, http: Server, serving: "asyncio.Task[None]", signals: "_Signals", acceptors: Acceptors
+) -> None:
     drain_s, now = settings.server.drain_timeout_s, asyncio.get_running_loop().time
     deadline = now() + patience_s(drain_s)
     tarry.app.ready = False
     _notify_supervisor("STOPPING=1")
     http.should_exit = True
+    acceptors.accept_no_more()
     log.info("stopping", drain_timeout_s=drain_s)
     drain = asyncio.create_task(tarry.drain(drain_s))
     ends: set[asyncio.Future[Any]] = {drain, signals.second_task}
@@ -128,6 +161,7 @@ async def _stop(settings: Settings, tarry: Tarry, http: Server, serving: "asynci
     http.force_exit = True  # what is still under way has had its time
     await serving
     await http.end_requests()
+    await acceptors.close(LAST_WORDS_S)
     log.info("stopped accepting", returned_to_queue=returned)
 
 

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, MetaData, Table, insert
 
 from tarry.backends.database.engine import connect_reading, connect_writing, raw, translated
 from tarry.backends.database.migrate import migrate
+from tarry.backends.database.turns import Turns
 from tarry.core.errors import Throttled
 
 T = TypeVar("T")
@@ -88,8 +89,17 @@ class Database:
     be run a second time if the transaction that they shared had to be taken back: all they do must be done through it.
     """
 
-    def __init__(self, path: Path, *, writes_waiting_max: int = WRITES_WAITING_MAX, batch_max: int = BATCH_MAX) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        turns: Turns | None = None,
+        writes_waiting_max: int = WRITES_WAITING_MAX,
+        batch_max: int = BATCH_MAX,
+    ) -> None:
+        """``turns``: those that this process takes with others that write to the file; closed with the database."""
         self.path = path
+        self._turns = turns
         self._loop = asyncio.get_running_loop()
         self._writes_waiting_max = writes_waiting_max
         self._batch_max = batch_max
@@ -114,6 +124,7 @@ class Database:
         path: Path,
         *,
         create: MetaData | None = None,
+        turns: Turns | None = None,
         writes_waiting_max: int = WRITES_WAITING_MAX,
         batch_max: int = BATCH_MAX,
     ) -> Self:
@@ -125,7 +136,7 @@ class Database:
         path = path.absolute()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         path.chmod(0o600)
-        database = cls(path, writes_waiting_max=writes_waiting_max, batch_max=batch_max)
+        database = cls(path, turns=turns, writes_waiting_max=writes_waiting_max, batch_max=batch_max)
         try:
             await asyncio.to_thread(migrate, path, database._writer_engine, create)
         except Exception as error:
@@ -170,6 +181,9 @@ class Database:
         await asyncio.to_thread(self._readers.shutdown)
         self._reading.close()
         self._writer_engine.dispose()
+        if self._turns is not None:
+            self._turns.close()
+            self._turns = None
 
     def _submit(self, write: _Write) -> "asyncio.Future[Any]":
         if self._closing:
@@ -233,7 +247,8 @@ class Database:
 
     def _results(self, connection: Connection, batch: list[_Write]) -> list[Any]:
         try:
-            return self._run(connection, batch)
+            with self._turns or contextlib.nullcontext():
+                return self._run(connection, batch)
         except Exception as error:  # noqa: BLE001 - logged, and every caller gets it; the writer must live on
             _log.exception("The writer could not take a failed transaction back.")
             return [translated(error) for _ in batch]
