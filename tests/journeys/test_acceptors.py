@@ -200,6 +200,17 @@ def test_no_acceptor_outlives_its_server_and_what_was_accepted_stays(tmp_path: P
         assert dict(count_states(again)) == {"Queued": MANY}
 
 
+def test_a_signal_for_all_processes_leaves_the_stop_to_the_server(server: ServerProcess) -> None:
+    before = acceptors(server)
+    for each in before:
+        each.terminate()
+        each.send_signal(signal.SIGINT)
+    runtime = server.client("sagemaker-runtime")
+    for _ in range(MANY):
+        runtime.invoke_endpoint_async(EndpointName="answering", Body=b"{}")
+    assert acceptors(server) == before
+
+
 def test_a_paused_acceptor_keeps_nobody_else_waiting(server: ServerProcess) -> None:
     paused, *_ = acceptors(server)
     os.kill(paused.pid, signal.SIGSTOP)

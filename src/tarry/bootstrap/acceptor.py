@@ -6,7 +6,6 @@ not answered, and the server starts another.
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import re
@@ -38,6 +37,7 @@ from tarry.bootstrap.directory import DataDirectory
 from tarry.bootstrap.handover import Handover, Kind, Message
 from tarry.bootstrap.http import BoundedHttp, Server, http_server
 from tarry.bootstrap.log import configure_log
+from tarry.bootstrap.process import raise_file_limit, settle_memory
 from tarry.core.errors import Bug
 from tarry.core.names import Scope
 from tarry.delivery.directory import EndpointDirectory
@@ -95,9 +95,10 @@ class AcceptorHttp(BoundedHttp):
             super().data_received(data)
             return
         self._unread += data
+        self._head_bytes = len(self._unread)
         if _HEAD_END not in self._unread and b"\n\n" not in self._unread and len(self._unread) < _HEAD_BYTES_MAX:
             return
-        head, self._unread = self._unread, b""
+        head, self._unread, self._head_bytes = self._unread, b"", 0
         if OURS.match(head):
             self._is_ours = True
             super().data_received(head)
@@ -216,6 +217,7 @@ async def _run(orders: Orders, handover: Handover, generation: int) -> None:
         http.config.loaded_app = app
         serving = asyncio.create_task(http.serve(sockets=[]))
         acceptor = Acceptor(http, handover, hints)
+        settle_memory()
         acceptor.listen()
         await acceptor.stopping.wait()
         await _stop(http, serving, orders.patience_s)
@@ -238,8 +240,9 @@ def main() -> None:
     """``python -m tarry.bootstrap.acceptor ORDERS HANDOVER GENERATION``; the last two are file descriptors."""
     orders = Orders.load(sys.argv[1])
     configure_log(orders.log_level)
+    raise_file_limit()
     handover = Handover(socket.socket(fileno=int(sys.argv[2])))
-    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(orders, handover, int(sys.argv[3])))
 
 

@@ -6,6 +6,7 @@ if there were none. So an acceptor that ends takes nothing with it but the reque
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -99,7 +100,8 @@ class Acceptors:
         with theirs:
             numbers = (theirs.fileno(), self._generation)
             words = (sys.executable, "-m", "tarry.bootstrap.acceptor", self._orders.dump(), *map(str, numbers))
-            program = Program(command=words, environment=dict(os.environ))
+            # The server tells them when to stop: a service manager may tell all processes at once.
+            program = Program(command=words, environment=dict(os.environ), ignored=(signal.SIGTERM, signal.SIGINT))
             process = await launch(program, marks={}, keep=numbers, start_new_session=True)
         acceptor = _Acceptor(process, handover, asyncio.Event())
         self._running.append(acceptor)

@@ -90,6 +90,8 @@ class Handover:
             if not data:
                 raise EOFError
             connection = socket.socket(fileno=descriptors[0]) if descriptors else None
+            if connection is not None:
+                connection.set_inheritable(False)
             yield Message(Kind(data[:1]), data[1:], connection)
 
     def close(self) -> None:

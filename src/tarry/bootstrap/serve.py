@@ -7,9 +7,7 @@ exit 0. A second signal ends the wait.
 
 import asyncio
 import contextlib
-import gc
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -31,6 +29,7 @@ from tarry.bootstrap.directory import DataDirectory, ServerInfo
 from tarry.bootstrap.http import LAST_WORDS_S, Server, http_server, patience_s
 from tarry.bootstrap.images import environments_of
 from tarry.bootstrap.log import configure_log, standard_error
+from tarry.bootstrap.process import keep_descriptors_to_ourselves, raise_file_limit, settle_memory
 from tarry.core.errors import InvalidRequest
 from tarry.core.names import Scope
 from tarry.settings import ServerSettings, Settings
@@ -38,30 +37,12 @@ from tarry.settings import ServerSettings, Settings
 log = structlog.get_logger(__name__)
 
 BACKLOG = 2048
-GC_THRESHOLD = 10_000
-"""New objects between two collections. Python's 700 are a few requests, and most of their objects are about to go anyway."""
 THREADS_MAX = 64
 """For what blocks: they wait for the disk far more than they reckon, and a model that is unpacked for minutes, or a slow disk's
 fsync, must not keep everybody else's bytes waiting. Python's own number is the processors' plus four."""
 
 UMASK = 0o022
 """DIR keeps all others out by its own mode; instances that are another user have to read what is shown to them of it."""
-
-
-def _raise_file_limit() -> None:
-    """Each connection and each open blob is a descriptor: take as many as the system lets this process have."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _keep_descriptors_to_ourselves() -> None:
-    """What whoever started this server has left open (a lock, a pipe, a directory) is not for the programs that it starts."""
-    with os.scandir("/proc/self/fd") as entries:
-        numbers = [int(entry.name) for entry in entries]
-    for number in numbers:
-        if number > 2:
-            with contextlib.suppress(OSError):  # that of the list itself
-                os.set_inheritable(number, False)
 
 
 def run_server(settings: Settings) -> None:
@@ -75,8 +56,8 @@ def run_server(settings: Settings) -> None:
             "--public-url, or leave one of them out."
         )
     configure_log(settings.log.level)
-    _raise_file_limit()
-    _keep_descriptors_to_ourselves()
+    raise_file_limit()
+    keep_descriptors_to_ourselves()
     os.umask(UMASK)
     directory = DataDirectory(settings.data_dir)
     directory.open()
@@ -114,7 +95,7 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         if settings.server.acceptors:
             acceptors.deal(listener)
         directory.write_server(info)
-        _settle_memory()
+        settle_memory()
         tarry.app.ready = True
         _notify_supervisor("READY=1")
         _say_ready(info, settings)
@@ -163,13 +144,6 @@ async def _stop(
     await http.end_requests()
     await acceptors.close(LAST_WORDS_S)
     log.info("stopped accepting", returned_to_queue=returned)
-
-
-def _settle_memory() -> None:
-    """What is there now stays: half a million objects (service descriptions above all) that no collection need look at again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD)
 
 
 class _Signals:
