@@ -39,14 +39,14 @@ def base(dockerd: Dockerd) -> str:
     with tempfile.TemporaryDirectory(prefix="tarry-debian-") as directory:
         root = Path(directory, "root")
         make = ["debootstrap", "--variant=minbase", f"--include={_INCLUDE}", _DEBIAN, str(root)]
-        subprocess.run(make, check=True, stdout=sys.stderr)
+        subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
         for archive in root.glob("var/cache/apt/archives/*.deb"):
             archive.unlink()
         shutil.copy(CERTIFICATES, root / "etc/ssl/certs/ca-certificates.crt")
         (root / "etc/pip.conf").write_text(f"[global]\ncert = {CERTIFICATES}\n")
-        tar = subprocess.Popen(["tar", "-C", root, "-cf", "-", "."], stdout=subprocess.PIPE)
-        subprocess.run(["docker", "-H", dockerd.host, "import", "-", BASE], stdin=tar.stdout, check=True, capture_output=True)
-        assert tar.wait() == 0
+        with subprocess.Popen(["tar", "-C", root, "-cf", "-", "."], stdout=subprocess.PIPE) as tar:
+            subprocess.run(["docker", "-H", dockerd.host, "import", "-", BASE], stdin=tar.stdout, check=True, capture_output=True)
+        assert tar.returncode == 0
     return BASE
 
 
