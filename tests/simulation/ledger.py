@@ -97,7 +97,8 @@ class Ledger:
         held.releases.append(back)
         require(back.counted or not held.asked, "P4", f"{lease.invocation_id} goes back as if no container had had it")
         row = self.rows.get(lease.invocation_id)
-        counted = back.end is AttemptEnd.LOST or not held.died_under_it or part.leaving
+        stopping = row is not None and row.stop_requested  # it is not tried again: nothing is to be counted
+        counted = back.end is AttemptEnd.LOST or not held.died_under_it or part.leaving or stopping
         still_held = row is not None and row.token == lease.token and not held.void
         require(counted or not still_held, "P4", f"the instance of {lease.invocation_id} died, and that is not counted")
 

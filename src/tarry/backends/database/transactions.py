@@ -232,7 +232,9 @@ class Database:
             while not ended:
                 batch, ended = self._next_batch()
                 if batch:
-                    self._answer(batch, self._results(connection, batch))
+                    with self._turns or contextlib.nullcontext():
+                        results = self._results(connection, batch)
+                    self._answer(batch, results)
 
     def _next_batch(self) -> tuple[list[_Write], bool]:
         """All that has arrived, up to the bound, and whether it is the last; waits for the first."""
@@ -247,8 +249,7 @@ class Database:
 
     def _results(self, connection: Connection, batch: list[_Write]) -> list[Any]:
         try:
-            with self._turns or contextlib.nullcontext():
-                return self._run(connection, batch)
+            return self._run(connection, batch)
         except Exception as error:  # noqa: BLE001 - logged, and every caller gets it; the writer must live on
             _log.exception("The writer could not take a failed transaction back.")
             return [translated(error) for _ in batch]
