@@ -1,5 +1,6 @@
 """Several processes accept: for the caller they are one server, whichever of them takes the request, and whichever dies."""
 
+import fcntl
 import http.client
 import os
 import signal
@@ -211,17 +212,80 @@ def test_a_signal_for_all_processes_leaves_the_stop_to_the_server(server: Server
     assert acceptors(server) == before
 
 
-def test_a_paused_acceptor_keeps_nobody_else_waiting(server: ServerProcess) -> None:
-    paused, *_ = acceptors(server)
-    os.kill(paused.pid, signal.SIGSTOP)
-    try:
-        statuses = []
-        for _ in range(MANY):
-            with Raw(server, timeout_s=2) as raw, suppress(TimeoutError):  # some are dealt to the paused one, until it goes on
-                statuses.append(raw.get("/health"))
-        assert statuses == [200] * (MANY - MANY // ACCEPTORS)
-    finally:
-        os.kill(paused.pid, signal.SIGCONT)
+def test_an_acceptor_that_stands_still_in_its_turn_to_write_is_ended(server: ServerProcess) -> None:
+    """Nobody can write meanwhile; it is replaced, and the server goes on."""
+    before = acceptors(server)
+    standing, *_ = before
+    lock = server.data_dir / "write-lock"
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as if it were the one that stands still
+        os.kill(standing.pid, signal.SIGSTOP)
+        standing.wait(60)
+    server.client("s3").put_object(Bucket=BUCKET, Key="written", Body=b"again")
+    server.wait_for_log("an acceptor does not answer and is ended")
+    while len(acceptors(server)) < ACCEPTORS:
+        pass
+    assert before[1] in acceptors(server), "the other one has done nothing"
+
+
+class Wire:
+    """A connection on which anything may be sent, and answers are read one by one."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        where = urlsplit(server.url)
+        self.socket = socket.create_connection((where.hostname, where.port), timeout=60)
+        self._file = self.socket.makefile("rb")
+
+    def __enter__(self) -> "Wire":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self.socket.close()
+
+    def status(self) -> int:
+        line = self._file.readline()
+        headers = http.client.parse_headers(self._file)
+        self._file.read(int(headers["Content-Length"]))
+        return int(line.split()[1])
+
+
+def invoke_bytes(server: ServerProcess) -> bytes:
+    [request] = signed(server, "answering")
+    lines = [f"POST {request.path} HTTP/1.1", f"Host: {urlsplit(server.url).netloc}", "Content-Length: 0"]
+    return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in request.headers.items()), "", ""]).encode()
+
+
+@pytest.mark.parametrize("size", [140_000, 230_000, 400_000, 2_000_000])
+def test_what_was_read_of_a_large_request_is_handed_over_whole(server: ServerProcess, size: int) -> None:
+    s3, body, invoke = server.client("s3"), os.urandom(size), invoke_bytes(server)
+    url = urlsplit(s3.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": f"of-{size}"}))
+    put = f"PUT {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: {size}\r\n\r\n".encode()
+    with Wire(server) as wire:
+        for _ in range(30):
+            wire.socket.sendall(invoke)
+            assert wire.status() == 202
+        wire.socket.sendall(put + body)
+        assert wire.status() == 200
+    assert s3.get_object(Bucket=BUCKET, Key=f"of-{size}")["Body"].read() == body
+
+
+@pytest.mark.parametrize("order", ["iih", "ihi", "hii", "iiiiiiiiiih", "hhii"])
+def test_requests_that_are_sent_together_are_answered_in_their_order(server: ServerProcess, order: str) -> None:
+    requests = {"i": invoke_bytes(server), "h": b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"}
+    before = dict(count_states(server))
+    with Wire(server) as wire:
+        wire.socket.sendall(b"".join(requests[each] for each in order))
+        assert [wire.status() for _ in order] == [202 if each == "i" else 200 for each in order]
+    added = sum(dict(count_states(server)).values()) - sum(before.values())
+    assert added == order.count("i")
+
+
+def test_an_object_whose_address_looks_like_an_invocation_is_an_object(server: ServerProcess) -> None:
+    s3 = server.client("s3", s3={"addressing_style": "path"})
+    s3.create_bucket(Bucket="endpoints")
+    upload = s3.create_multipart_upload(Bucket="endpoints", Key="x/async-invocations")
+    s3.abort_multipart_upload(Bucket="endpoints", Key="x/async-invocations", UploadId=upload["UploadId"])
 
 
 def test_with_tls_acceptors_are_refused(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from tarry.backends.system import SystemClock, SystemIds, free_bytes
 from tarry.backends.wakeups import LocalWakeups
 from tarry.bootstrap.directory import DataDirectory
 from tarry.bootstrap.handover import Handover, Kind, Message
-from tarry.bootstrap.http import BoundedHttp, Server, http_server
+from tarry.bootstrap.http import HEAD_BYTES_MAX, BoundedHttp, Server, http_server
 from tarry.bootstrap.log import configure_log
 from tarry.bootstrap.process import raise_file_limit, settle_memory
 from tarry.core.errors import Bug
@@ -46,9 +46,17 @@ from tarry.settings import ServerSettings
 
 log = structlog.get_logger(__name__)
 
-OURS = re.compile(rb"POST (?:https?://[^/ ]*)?/endpoints/[^/? ]+/async-invocations[? ]")
-_HEAD_END = b"\r\n\r\n"
-_HEAD_BYTES_MAX = 64 * 1024
+_BODY_BYTES_MAX = 1024 * 1024
+"""More than any Body may have."""
+_HELD_BYTES_MAX = 64 * 1024
+_HEAD = re.compile(
+    rb"POST /endpoints/[^/? ]+/async-invocations HTTP/1\.1\r\n"
+    rb"(?:(?!transfer-encoding|upgrade)[!#$%&'*+.^_`|~0-9a-z-]+:[^\r\n]*\r\n)*\r\n",
+    re.IGNORECASE,
+)
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_SIGNED = re.compile(rb"^authorization:[^\r\n]*/sagemaker/aws4_request", re.IGNORECASE | re.MULTILINE)
+_LENGTH = re.compile(rb"^content-length:[ \t]*(.*?)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
 _NO_LEASES = 0
 """The epoch of a process that claims nothing."""
 
@@ -76,56 +84,83 @@ class Orders:
         return cls(**json.loads(text))
 
 
-class AcceptorHttp(BoundedHttp):
-    """One connection: each request that is not ours gives it back, before anything of it is answered."""
+def request_bytes(head: bytes) -> int | None:
+    """How long a request is whose head is this: of an InvokeEndpointAsync of the plainest form; None for all others.
 
-    _unread = b""
-    """The beginning of a head."""
-    _is_ours = False
-    """What comes now belongs to a request that is answered here."""
-    _in_message = False
+    The bucket ``endpoints`` has addresses like it, and what is spelled in an odd way is read by one reader alone, the server.
+    """
+    lengths = _LENGTH.findall(head)
+    if not _HEAD.fullmatch(head) or not _SIGNED.search(head) or len(lengths) > 1:
+        return None
+    length = lengths[0] if lengths else b"0"
+    if not length.isdigit() or int(length[:20]) > _BODY_BYTES_MAX:
+        return None
+    return len(head) + int(length)
+
+
+class AcceptorHttp(BoundedHttp):
+    """One connection, one request at a time: what comes after it waits until it is answered.
+
+    The first that is not ours gives the connection back, with all that has been read of it.
+    """
+
+    _missing = 0
+    """Bytes of the request under way that have not come yet."""
+    _under_way = False
 
     def __init__(self, give_back: Callable[[socket.socket, bytes], None], *uvicorns: Any) -> None:
         super().__init__(*uvicorns)
         self._give_back = give_back
+        self._waiting = bytearray()
 
     def data_received(self, data: bytes) -> None:
-        """Look at each head first."""
-        if self._is_ours:
-            super().data_received(data)
-            return
-        self._unread += data
-        self._head_bytes = len(self._unread)
-        if _HEAD_END not in self._unread and b"\n\n" not in self._unread and len(self._unread) < _HEAD_BYTES_MAX:
-            return
-        head, self._unread, self._head_bytes = self._unread, b"", 0
-        if OURS.match(head):
-            self._is_ours = True
-            super().data_received(head)
-        else:
-            self._return(head)
-
-    def on_message_begin(self) -> None:
-        """See HttpToolsProtocol."""
-        self._in_message = True
-        super().on_message_begin()
-
-    def on_message_complete(self) -> None:
-        """See HttpToolsProtocol."""
-        self._in_message = False
-        super().on_message_complete()
+        """Pass on what is the rest of the request under way; the rest of that begins another."""
+        if self._missing:
+            rest, data = data[: self._missing], data[self._missing :]
+            self._missing -= len(rest)
+            super().data_received(rest)
+        self._waiting += data
+        self._next()
 
     def on_response_complete(self) -> None:
-        """The next request may be another's, unless the client has sent some of it before it had this answer."""
+        """The next request has its turn, unless this one was answered before it was here."""
         super().on_response_complete()
-        self._is_ours = self._in_message
+        if not self._missing and not self.transport.is_closing():
+            self._under_way = False
+            self._next()
 
-    def _return(self, head: bytes) -> None:
+    def _next(self) -> None:
+        if self._under_way:
+            if len(self._waiting) > _HELD_BYTES_MAX:
+                self.flow.pause_reading()  # uvicorn reads on after its answer
+            return
+        if not self._waiting:
+            return
+        if self._head_timer is None:
+            self._head_begins()
+        self._head_bytes = len(self._waiting)
+        end = _END_OF_HEAD.search(self._waiting)
+        if end is None and len(self._waiting) < HEAD_BYTES_MAX:
+            return
+        size = None if end is None else request_bytes(bytes(self._waiting[: end.end()]))
+        if size is None:
+            self._return()
+            return
+        self._begin(size)
+
+    def _begin(self, size: int) -> None:
+        request = bytes(self._waiting[:size])
+        del self._waiting[:size]
+        self._under_way, self._missing, self._head_bytes = True, size - len(request), 0
+        super().data_received(request)
+
+    def _return(self) -> None:
         self._head_ends()
         sock = self.transport.get_extra_info("socket")
         with socket.socket(fileno=os.dup(sock.fileno())) as copy:
             self.transport.pause_reading()
-            self._give_back(copy, head)
+            self._give_back(copy, bytes(self._waiting))
+        self._waiting.clear()
         self.transport.abort()
 
 
@@ -175,6 +210,8 @@ class Acceptor:
                 elif message.kind is Kind.HINTS:
                     for channel in message.data.decode().splitlines():
                         self._hints.told(channel)
+                elif message.kind is Kind.PING:
+                    self._handover.send(Message(Kind.PING))
                 elif message.kind is Kind.STOP:
                     self._stop()
         except EOFError:

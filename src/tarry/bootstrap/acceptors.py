@@ -23,6 +23,11 @@ from tarry.ports import CHANNEL_ENDPOINTS, Wakeups
 
 log = structlog.get_logger(__name__)
 
+ASK_EVERY_S = 1.0
+UNANSWERED_DEALT_MAX = 3
+"""One that has not answered for so many seconds gets no more connections,"""
+UNANSWERED_MAX = 10
+"""and after so many it is ended. Not by the clock: a server that stood still itself has not asked."""
 AGAIN_S = 1.0
 """Before one that has ended is started again."""
 START_S_MAX = 60.0
@@ -38,6 +43,8 @@ class _Acceptor:
     process: asyncio.subprocess.Process
     handover: Handover
     ready: asyncio.Event
+    unanswered: int = 0
+    """How often it has been asked since it has answered."""
 
 
 class Acceptors:
@@ -58,6 +65,7 @@ class Acceptors:
         first = [await self._launch() for _ in range(count)]
         self._keepers = [asyncio.create_task(self._keep(one), name="acceptor") for one in first]
         self._keepers.append(asyncio.create_task(self._tell_hints(), name="acceptors' hints"))
+        self._keepers.append(asyncio.create_task(self._watch(), name="acceptors' watch"))
         try:
             async with asyncio.timeout(START_S_MAX):
                 for one in first:
@@ -152,7 +160,9 @@ class Acceptors:
             self.deal(self._listener)
 
     def _dealt(self, connection: socket.socket) -> bool:
-        ready: Sequence[_Acceptor] = [one for one in self._running if one.ready.is_set()]
+        ready: Sequence[_Acceptor] = [
+            one for one in self._running if one.ready.is_set() and one.unanswered < UNANSWERED_DEALT_MAX
+        ]
         for _ in ready:
             self._turn += 1
             if ready[self._turn % len(ready)].handover.send(Message(Kind.CONNECTION, connection=connection)):
@@ -167,10 +177,25 @@ class Acceptors:
                 elif message.kind is Kind.HINTS:
                     for channel in message.data.decode().splitlines():
                         self._wakeups.notify(channel)
+                elif message.kind is Kind.PING:
+                    acceptor.unanswered = 0
                 elif message.kind is Kind.READY:
                     acceptor.ready.set()
         except EOFError:  # its keeper sees its end
             asyncio.get_running_loop().remove_reader(acceptor.handover.fileno())
+
+    async def _watch(self) -> None:
+        """End those that do nothing any more: one that stands still in its turn to write keeps all others from writing."""
+        while True:
+            await asyncio.sleep(ASK_EVERY_S)
+            for one in self._running:
+                if one.unanswered >= UNANSWERED_MAX:
+                    log.warning("an acceptor does not answer and is ended", pid=one.process.pid, unanswered=one.unanswered)
+                    with suppress(ProcessLookupError):
+                        one.process.kill()
+                elif one.ready.is_set():
+                    one.unanswered += 1
+                    one.handover.send(Message(Kind.PING))
 
     async def _tell_hints(self) -> None:
         async with self._wakeups.listen(CHANNEL_ENDPOINTS) as hints:

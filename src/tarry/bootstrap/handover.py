@@ -5,15 +5,16 @@ acceptor: what cannot be sent at once it does itself. An acceptor waits for the 
 """
 
 import contextlib
+import os
 import select
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Self
 
 _BYTES_MAX = 128 * 1024
-"""Of a message: the head of a request is the longest of them."""
+"""Of a message; what has been read of a connection is beside it."""
 _AT_ONCE = 64
 """Messages that are taken before others have their turn."""
 
@@ -25,6 +26,8 @@ class Kind(Enum):
     """From an acceptor: it has opened all that it needs."""
     CONNECTION = b"c"
     """A connection changes hands; with what has been read of its next request, by an acceptor that does not answer it."""
+    PING = b"p"
+    """To an acceptor that is to send it back."""
     HINTS = b"h"
     """Channels of ports.Wakeups that were hinted, one a line."""
     STOP = b"s"
@@ -59,10 +62,15 @@ class Handover:
 
     def send(self, message: Message, *, wait: bool = False) -> bool:
         """Whether it could be sent: at once, or ever with ``wait``. The sender's copy of a connection stays open."""
-        descriptors = [] if message.connection is None else [message.connection.fileno()]
+        if message.connection is None:
+            return self._send([message.kind.value, message.data], [], wait=wait)
+        with _in_memory(message.data) as read_before:
+            return self._send([message.kind.value], [message.connection.fileno(), read_before], wait=wait)
+
+    def _send(self, content: Sequence[bytes], descriptors: Sequence[int], *, wait: bool) -> bool:
         while True:
             try:
-                socket.send_fds(self._sock, [message.kind.value, message.data], descriptors, socket.MSG_NOSIGNAL)
+                socket.send_fds(self._sock, content, list(descriptors), socket.MSG_NOSIGNAL)
             except BlockingIOError:
                 if not wait:
                     return False
@@ -82,19 +90,40 @@ class Handover:
         """What has come. Errors: EOFError where the other end is gone."""
         for _ in range(_AT_ONCE):
             try:
-                data, descriptors, _, _ = socket.recv_fds(self._sock, _BYTES_MAX, 1)
+                data, descriptors, _, _ = socket.recv_fds(self._sock, _BYTES_MAX, 2)
             except BlockingIOError:
                 return
             except OSError as error:
                 raise EOFError from error
             if not data:
                 raise EOFError
-            connection = socket.socket(fileno=descriptors[0]) if descriptors else None
-            if connection is not None:
-                connection.set_inheritable(False)
-            yield Message(Kind(data[:1]), data[1:], connection)
+            if not descriptors:
+                yield Message(Kind(data[:1]), data[1:])
+                continue
+            connection, read_before = socket.socket(fileno=descriptors[0]), descriptors[1]
+            connection.set_inheritable(False)
+            yield Message(Kind(data[:1]), _content(read_before), connection)
 
     def close(self) -> None:
         """Repeats change nothing."""
         with contextlib.suppress(OSError):
             self._sock.close()
+
+
+@contextlib.contextmanager
+def _in_memory(data: bytes) -> Iterator[int]:
+    """A file in memory with this content: no message is too long for it."""
+    descriptor = os.memfd_create("tarry-read-before")
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _content(descriptor: int) -> bytes:
+    """What is in such a file, which is closed."""
+    with open(descriptor, "rb") as file:
+        file.seek(0)
+        return file.read()

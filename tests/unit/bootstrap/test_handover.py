@@ -28,10 +28,11 @@ def test_messages_arrive_whole_and_in_order(ends: tuple[Handover, Handover]) -> 
     close(*ends)
 
 
-def test_a_connection_is_the_same_with_all_that_has_been_read_of_it(ends: tuple[Handover, Handover]) -> None:
+@pytest.mark.parametrize("size", [0, 10, 65_536, 400_000, 5_000_000])
+def test_a_connection_is_the_same_with_all_that_has_been_read_of_it(ends: tuple[Handover, Handover], size: int) -> None:
     ours, theirs = ends
     client, accepted = socket.socketpair()
-    head = b"GET / HTTP/1.1\r\n" + b"x" * 65536
+    head = bytes(range(256)) * (size // 256 + 1)
     with client, accepted:
         assert ours.send(Message(Kind.CONNECTION, head, accepted))
     # The sender's copies are closed: what was received is a connection of its own.
