@@ -1,4 +1,4 @@
-"""Asking a container: bytes stream both ways, one time limit covers all, a broken answer is never taken for a whole one.
+"""Asking a container: bytes stream both ways, one time limit covers all, a broken answer is not taken for a whole one.
 
 Nothing is sent twice: a POST may have been worked on. What a container may answer is bounded here in its head and in time; how
 long its body may be is the business of delivery.

@@ -34,7 +34,7 @@ from tarry.backends.generation import open_shared
 from tarry.backends.system import SystemClock, SystemIds, free_bytes
 from tarry.backends.wakeups import LocalWakeups
 from tarry.bootstrap.directory import DataDirectory
-from tarry.bootstrap.handover import Handover, Kind, Message
+from tarry.bootstrap.handover import LOST, Handover, Kind, Message
 from tarry.bootstrap.http import HEAD_BYTES_MAX, BoundedHttp, Server, http_server
 from tarry.bootstrap.log import configure_log
 from tarry.bootstrap.process import raise_file_limit, settle_memory
@@ -57,6 +57,8 @@ _HEAD = re.compile(
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _SIGNED = re.compile(rb"^authorization:[^\r\n]*/sagemaker/aws4_request", re.IGNORECASE | re.MULTILINE)
 _LENGTH = re.compile(rb"^content-length:[ \t]*(.*?)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
+TELL_EVERY_S = 0.002
+"""The server is woken by each: hundreds of times a second are enough for whoever waits for work."""
 _NO_LEASES = 0
 """The epoch of a process that claims nothing."""
 
@@ -165,18 +167,20 @@ class AcceptorHttp(BoundedHttp):
 
 
 class _Hints(LocalWakeups):
-    """Hints of this process, told to the server together, once for each round of the event loop."""
+    """Hints of this process, told to the server together: at once after a pause, then every TELL_EVERY_S."""
 
     def __init__(self, handover: Handover) -> None:
         super().__init__()
+        self._loop = asyncio.get_running_loop()
         self._handover = handover
         self._untold: set[str] = set()
+        self._told_at = 0.0
 
     def notify(self, channel: str) -> None:
         """See ports.Wakeups."""
         super().notify(channel)
         if not self._untold:
-            asyncio.get_running_loop().call_soon(self._tell)
+            self._loop.call_at(self._told_at + TELL_EVERY_S, self._tell)
         self._untold.add(channel)
 
     def told(self, channel: str) -> None:
@@ -186,6 +190,7 @@ class _Hints(LocalWakeups):
     def _tell(self) -> None:
         self._handover.hint(self._untold)
         self._untold.clear()
+        self._told_at = self._loop.time()
 
 
 class Acceptor:
@@ -207,6 +212,8 @@ class Acceptor:
             for message in self._handover.received():
                 if message.connection is not None:
                     self._http.adopt(message.connection, make=partial(AcceptorHttp, self._give_back))
+                elif message.kind is Kind.CONNECTION:
+                    log.warning(LOST)
                 elif message.kind is Kind.HINTS:
                     for channel in message.data.decode().splitlines():
                         self._hints.told(channel)

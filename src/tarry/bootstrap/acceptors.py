@@ -17,7 +17,7 @@ import structlog
 
 from tarry.backends.engines.launching import Program, launch
 from tarry.bootstrap.acceptor import Orders
-from tarry.bootstrap.handover import Handover, Kind, Message
+from tarry.bootstrap.handover import LOST, Handover, Kind, Message
 from tarry.core.errors import Bug
 from tarry.ports import CHANNEL_ENDPOINTS, Wakeups
 
@@ -79,7 +79,9 @@ class Acceptors:
         asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
 
     def accept_no_more(self) -> None:
-        """New connections are refused; acceptors answer what is under way. Repeats change nothing."""
+        """New connections are refused; acceptors answer what is under way, and are not replaced. Repeats change nothing."""
+        for task in self._keepers:
+            task.cancel()
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener.fileno())
             self._listener.close()
@@ -90,8 +92,6 @@ class Acceptors:
     async def close(self, patience_s: float) -> None:
         """Wait for them to end; kill those that take longer. Repeats change nothing."""
         self.accept_no_more()
-        for task in self._keepers:
-            task.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         ends = [asyncio.create_task(one.process.wait()) for one in self._running]
         if ends:
@@ -107,10 +107,14 @@ class Acceptors:
         handover, theirs = Handover.pair()
         with theirs:
             numbers = (theirs.fileno(), self._generation)
-            words = (sys.executable, "-m", "tarry.bootstrap.acceptor", self._orders.dump(), *map(str, numbers))
+            words = (sys.executable, "-P", "-m", "tarry.bootstrap.acceptor", self._orders.dump(), *map(str, numbers))
             # The server tells them when to stop: a service manager may tell all processes at once.
             program = Program(command=words, environment=dict(os.environ), ignored=(signal.SIGTERM, signal.SIGINT))
-            process = await launch(program, marks={}, keep=numbers, start_new_session=True)
+            try:
+                process = await launch(program, marks={}, keep=numbers, start_new_session=True)
+            except BaseException:
+                handover.close()
+                raise
         acceptor = _Acceptor(process, handover, asyncio.Event())
         self._running.append(acceptor)
         asyncio.get_running_loop().add_reader(handover.fileno(), self._receive, acceptor)
@@ -122,9 +126,13 @@ class Acceptors:
             self._forget(acceptor)
             self._running.remove(acceptor)
             log.warning("an acceptor has ended, another is started", pid=acceptor.process.pid, exit_code=code)
+            acceptor = await self._launch_again()
+
+    async def _launch_again(self) -> _Acceptor:
+        while True:
             await asyncio.sleep(AGAIN_S)
             try:
-                acceptor = await self._launch()
+                return await self._launch()
             except OSError as error:
                 log.warning("an acceptor could not be started, it is tried again", error=str(error))
 
@@ -174,6 +182,8 @@ class Acceptors:
             for message in acceptor.handover.received():
                 if message.connection is not None:
                     self._serve(message.connection, message.data)
+                elif message.kind is Kind.CONNECTION:
+                    log.warning(LOST)
                 elif message.kind is Kind.HINTS:
                     for channel in message.data.decode().splitlines():
                         self._wakeups.notify(channel)

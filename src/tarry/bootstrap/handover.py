@@ -19,6 +19,9 @@ _AT_ONCE = 64
 """Messages that are taken before others have their turn."""
 
 
+LOST = "a connection that changed hands is lost: this process has as many files open as it may"
+
+
 class Kind(Enum):
     """What a message is: its first byte."""
 
@@ -36,7 +39,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """``connection``: that of Kind.CONNECTION; whoever receives it closes it."""
+    """``connection``: that of Kind.CONNECTION, None where it was lost on its way; whoever receives it closes it."""
 
     kind: Kind
     data: bytes = b""
@@ -97,7 +100,9 @@ class Handover:
                 raise EOFError from error
             if not data:
                 raise EOFError
-            if not descriptors:
+            if len(descriptors) < 2:  # of a connection: there was no room for both
+                for descriptor in descriptors:
+                    os.close(descriptor)
                 yield Message(Kind(data[:1]), data[1:])
                 continue
             connection, read_before = socket.socket(fileno=descriptors[0]), descriptors[1]

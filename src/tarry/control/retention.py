@@ -35,11 +35,11 @@ class Retention:
     async def run(self) -> None:
         """Clean up from time to time, until cancelled. What fails for the world's sake is tried again the next time."""
         while True:
-            try:
-                await self.clean_up()
-                await self.discard_logs()
-            except (TarryError, OSError) as error:
-                log.warning("the clean-up could not be finished", error=str(error))
+            for clean in (self.clean_up, self.discard_logs):
+                try:
+                    await clean()
+                except (TarryError, OSError) as error:
+                    log.warning("the clean-up could not be finished", error=str(error))
             await self._clock.sleep(PERIOD_S)
 
     async def clean_up(self) -> int:

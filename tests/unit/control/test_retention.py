@@ -106,9 +106,11 @@ async def test_an_error_ends_a_round_and_not_the_loop() -> None:
 
     kept.control.forget = forget_or_fail  # type: ignore[method-assign]
     await kept.ended("old", at_us=0)
+    kept.logs.write(LogName(endpoint_name="E", variant_name="v", instance_id="gone"), b"said", 0)
     loop = asyncio.create_task(kept.retention.run())
     await settle_down()
     assert list(kept.world.queue.rows) == ["old"]
+    assert await kept.logs.find("E") == [], "logs do not wait for records"
     kept.world.clock.advance(60)
     await settle_down()
     assert list(kept.world.queue.rows) == []
