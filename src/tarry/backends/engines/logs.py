@@ -10,15 +10,20 @@ more comes, and what is written within that moment is lost: bytes of a flood.
 
 import asyncio
 import os
+import stat
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+import structlog
+
 from tarry.core.errors import NotFound
 from tarry.core.instance import log_name
 from tarry.ports import InstanceLog, LogName, LogPart
+
+log = structlog.get_logger(__name__)
 
 LOG_MAX_BYTES = 32 * 1024 * 1024
 _TAIL_BYTES = 64 * 1024
@@ -135,18 +140,25 @@ class LogFiles:
     def _discard(self, written_before_us: int, but: Collection[str]) -> int:
         count = 0
         for file in self._directory.glob("logs/*/*/*.log"):
-            log = self._log(file)
-            if log is None or log.written_at_us >= written_before_us or log.name.instance_id in but:
+            found = self._log(file) if _is_in_its_place(file) else None
+            if found is None or found.written_at_us >= written_before_us or found.name.instance_id in but:
                 continue
-            with self._lock:
-                self._begins.pop(file, None)
-                for path in (_older(file), file):  # the older part alone would be found by nobody
-                    path.unlink(missing_ok=True)
-                for directory in (file.parent, file.parent.parent):
-                    with suppress(OSError):  # others are in it
-                        directory.rmdir()
-            count += 1
+            try:
+                self._remove(file)
+                count += 1
+            except OSError as error:
+                log.warning("an old log could not be removed", path=str(file), error=str(error))
         return count
+
+    def _remove(self, file: Path) -> None:
+        """Remove a log with its older part, and the directories that it leaves empty. Errors: OSError."""
+        with self._lock:
+            for path in (_older(file), file):  # the older part alone would be found by nobody
+                path.unlink(missing_ok=True)
+            self._begins.pop(file, None)
+            for directory in (file.parent, file.parent.parent):
+                with suppress(OSError):  # others are in it
+                    directory.rmdir()
 
     def _log(self, file: Path) -> InstanceLog | None:
         """What is known of a log; None where the file has gone since it was found."""
@@ -192,6 +204,15 @@ class LogFiles:
             return []
         text = part.content.replace(b"\0", b"").decode("utf-8", "replace")  # a program may leave holes in its log
         return [line[:_LINE_CHARS_MAX] for line in text.splitlines()[-lines:]]
+
+
+def _is_in_its_place(file: Path) -> bool:
+    """Whether it is a file, and neither it nor the directories of its endpoint and variant are links: those lead elsewhere."""
+    try:
+        linked = file.parent.is_symlink() or file.parent.parent.is_symlink()
+        return not linked and stat.S_ISREG(file.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _older(file: Path) -> Path:

@@ -141,3 +141,39 @@ async def test_what_is_discarded_leaves_nothing_behind(tmp_path: Path) -> None:
     files.shorten(NAME)
     assert await files.discard(2**62, ()) == 1
     assert list((tmp_path / "logs").iterdir()) == []
+
+
+async def test_links_and_what_is_no_file_are_left_as_they_are(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "v").mkdir(parents=True)
+    (outside / "v/theirs.log").write_text("theirs")
+    files = LogFiles(tmp_path / "data", 4)
+    append(files, b"mine")
+    logs = tmp_path / "data/logs"
+    (logs / "a").symlink_to(outside)
+    (logs / "b").mkdir()
+    (logs / "b/v").symlink_to(outside / "v")
+    (logs / "e/v/c.log").symlink_to(outside / "v/theirs.log")
+    (logs / "e/v/d.log").mkdir()
+    assert await files.discard(2**62, ()) == 1
+    assert (outside / "v/theirs.log").read_text() == "theirs"
+    assert sorted(path.name for path in (logs / "e/v").iterdir()) == ["c.log", "d.log"]
+
+
+async def test_the_directory_of_all_logs_may_be_a_link(tmp_path: Path) -> None:
+    """To where there is room for them."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "logs").symlink_to("disk")
+    files = LogFiles(tmp_path, 4)
+    append(files, b"mine")
+    assert await files.discard(2**62, ()) == 1
+    assert list((tmp_path / "disk").iterdir()) == []
+
+
+async def test_a_log_that_cannot_be_removed_does_not_keep_the_others(tmp_path: Path) -> None:
+    files = LogFiles(tmp_path, 4)
+    for number in range(5):
+        append(files, b"mine", LogName(endpoint_name="e", variant_name="v", instance_id=f"i-{number}"))
+    (tmp_path / "logs/e/v/i-2.log.1").mkdir()
+    assert await files.discard(2**62, ()) == 4
+    assert sorted(path.name for path in (tmp_path / "logs/e/v").iterdir()) == ["i-2.log", "i-2.log.1"]
