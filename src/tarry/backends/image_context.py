@@ -21,6 +21,9 @@ _DEBIAN_PACKAGES = {"java": "default-jre-headless"}
 _WHEELS_README = "Wheels that pip finds nowhere else, such as PyTorch's for the CPU; their hashes have to be those of the lock.\n"
 _NOT_COPIED = (".git", ".venv", "__pycache__", "*.pyc")
 _INDEXES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SHOWN_CHARS_MAX = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +45,90 @@ class Context:
 
 
 def write_context(context: Context, directory: Path) -> None:
-    """Write the build context into a directory that is empty or does not exist. Blocks. Errors: InvalidRequest, ImageBroken."""
+    """Write the build context into a directory that is empty or does not exist. Blocks. Errors: InvalidRequest, ImageBroken.
+
+    Nothing has been written where ImageBroken is raised; what cannot be copied (InvalidRequest) may leave a part of the context.
+    """
     try:
+        if Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(context.root)):
+            raise InvalidRequest(f"{directory} is inside {context.root}, which is copied into it: choose a place outside.")
+        _check_texts(context)
+        _check_links(context.root)
         dockerfile = _dockerfile(context)
         directory.mkdir(parents=True, exist_ok=True)
         if any(directory.iterdir()):
             raise InvalidRequest(f"{directory} is not empty; a build context gets a directory of its own.")
-        shutil.copytree(context.root, directory / "serving", ignore=shutil.ignore_patterns(*_NOT_COPIED))
+        shutil.copytree(context.root, directory / "serving", symlinks=True, ignore=_ignored)
         (directory / "wheels").mkdir()
         (directory / "wheels" / "README").write_text(_WHEELS_README)
         (directory / "serve").write_text(_serve(context))
         (directory / "serve").chmod(0o755)
         (directory / "Dockerfile").write_text(dockerfile)
     except OSError as error:
-        raise InvalidRequest(f"The build context cannot be written to {directory}: {error}.") from error
+        raise InvalidRequest(f"The build context cannot be written to {directory}: {_reason(error)}.") from error
+
+
+def _reason(error: OSError) -> str:
+    """In one line: copytree goes on after a problem, and its error has them all."""
+    if not isinstance(error, shutil.Error):
+        return str(error)
+    source, _, reason = error.args[0][0]
+    return f"{source}: {reason}"
+
+
+def _check_texts(context: Context) -> None:
+    """Whether what is written into lines of the Dockerfile stays in them. Errors: ImageBroken."""
+    image = context.image
+    texts = [("reference", context.reference), ("tag", context.tag)]
+    texts += [("command", _filled(word, context)) for word in image.command]
+    texts += [("checks", statement) for statement in image.checks]
+    for key, path in (("requirements", image.requirements), ("sources", image.sources)):
+        if path is not None:
+            texts.append((key, str(context.place(path))))
+    for name, value in _variables(context):
+        if _VARIABLE.fullmatch(name) is None:
+            raise ImageBroken(
+                f"The image's environment has {_shown(name)}, which a Dockerfile's ENV cannot set: "
+                "expected a name of letters, digits and _ that begins with no digit."
+            )
+        texts.append((f"environment {name}", value))
+    for what, text in texts:
+        if (control := _CONTROL.search(text)) is not None:
+            raise ImageBroken(
+                f"The image's {what} is {_shown(text)}, and the control character {control[0]!a} would end or garble its line "
+                "in the Dockerfile: leave it out."
+            )
+
+
+def _shown(text: str) -> str:
+    return ascii(text)[:_SHOWN_CHARS_MAX]
+
+
+def _ignored(folder: str, names: list[str]) -> set[str]:
+    return shutil.ignore_patterns(*_NOT_COPIED)(folder, names)
+
+
+def _check_links(root: Path) -> None:
+    """Whether all links that are copied lead to what is copied, too. Errors: ImageBroken."""
+    top = Path(os.path.realpath(root))
+    for folder, directories, files in os.walk(top):
+        names = [*directories, *files]
+        copied = set(names) - _ignored(folder, names)
+        directories[:] = copied.intersection(directories)
+        for link in (Path(folder, name) for name in sorted(copied)):
+            if link.is_symlink() and _leads_outside(link, top):
+                raise ImageBroken(
+                    f"The link {link} leads to {link.readlink()}, which is not plainly inside {root} and would not be in the "
+                    "container: put a copy in its place."
+                )
+
+
+def _leads_outside(link: Path, top: Path) -> bool:
+    """Also if it comes back in by the name of a directory: in the container that has another."""
+    target = link.readlink()
+    written = PurePosixPath(os.path.normpath(link.parent.relative_to(top) / target))
+    real = Path(os.path.realpath(link))  # other links may be on the way
+    return target.is_absolute() or written.parts[:1] == (os.pardir,) or not real.is_relative_to(top)
 
 
 def _dockerfile(context: Context) -> str:
@@ -74,7 +147,7 @@ def _dockerfile(context: Context) -> str:
             f"ENV PATH={ENVIRONMENT}/bin:$PATH",
             "# All addresses of the container, which is published on the machine's own loopback alone.",
             "ENV SERVING_ADDRESS=0.0.0.0",
-            *(f"ENV {name}={_quoted(value)}" for name, value in _variables(context)),
+            *(f"ENV {name}={_quoted_for_env(value)}" for name, value in _variables(context)),
             "EXPOSE 8080",
             'CMD ["serve"]',
             "",
@@ -94,9 +167,10 @@ def _install(context: Context) -> Iterator[str]:
     locked = b"--hash=" in image.requirements.read_bytes()
     steps = [f"python3 -m venv {ENVIRONMENT}"]
     wheels = " --no-deps --require-hashes --only-binary :all:" if locked else ""
-    steps.append(f"{pip}{wheels} -r {context.place(image.requirements)}")
+    steps.append(f"{pip}{wheels} -r {_quoted(str(context.place(image.requirements)))}")
     if image.sources is not None:
-        steps.append(f"{pip} --no-deps --require-hashes --no-build-isolation -r {context.place(image.sources)}")
+        sources = _quoted(str(context.place(image.sources)))
+        steps.append(f"{pip} --no-deps --require-hashes --no-build-isolation -r {sources}")
     steps += [f"{ENVIRONMENT}/bin/python -I -c {_quoted(statement)}" for statement in image.checks]
     yield "COPY wheels /wheels"
     yield f"COPY serving {PLACE}"
@@ -139,7 +213,11 @@ def _filled(word: str, context: Context) -> str:
     return re.sub("|".join(map(re.escape, facts)), lambda match: facts[match[0]], word)
 
 
-def _quoted(text: str) -> str:
-    """For the shell, and for a Dockerfile's ENV."""
-    escaped = re.sub(r'(["\\$`])', r"\\\1", text)
-    return f'"{escaped}"'
+def _quoted(text: str, special: str = '"\\$`') -> str:
+    """For the shell."""
+    return '"' + "".join(f"\\{letter}" if letter in special else letter for letter in text) + '"'
+
+
+def _quoted_for_env(text: str) -> str:
+    """For a Dockerfile's ENV, to which a backtick is a letter like others."""
+    return _quoted(text, '"\\$')
