@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tarry.backends.image_toml import PORT, Image
+from tarry.backends.image_toml import PORT, Image, fill
 from tarry.core.errors import ImageBroken, InvalidRequest
 
 PLACE = PurePosixPath("/opt/serving")
@@ -92,6 +92,11 @@ def _check_texts(context: Context) -> None:
                 "expected a name of letters, digits and _ that begins with no digit."
             )
         texts.append((f"environment {name}", value))
+    for word in image.command:
+        if (port := PORT.search(_filled(word, context))) is not None:
+            raise ImageBroken(
+                f"The image's command has {port[0]}, but a container is given one port alone, {{port}}: leave it out."
+            )
     for what, text in texts:
         if (control := _CONTROL.search(text)) is not None:
             raise ImageBroken(
@@ -192,6 +197,7 @@ def _facts(context: Context) -> Mapping[str, str]:
         "{python}": str(ENVIRONMENT / "bin/python"),
         "{image}": str(context.place(context.image.directory)),
         "{tag}": context.tag,
+        "{port}": "8080",
     }
 
 
@@ -204,13 +210,12 @@ def _variables(context: Context) -> Iterator[tuple[str, str]]:
 
 def _serve(context: Context) -> str:
     """What the contract calls ``serve``: a home that can be written to, then the image's command."""
-    words = " ".join(_quoted(_filled(word, context).replace("{port}", "8080")) for word in context.image.command)
+    words = " ".join(_quoted(_filled(word, context)) for word in context.image.command)
     return f"#!/bin/sh\nset -e\nexport HOME=/tmp/home\nmkdir -p $HOME\ncd $HOME\nexec {words}\n"
 
 
 def _filled(word: str, context: Context) -> str:
-    facts = _facts(context)
-    return re.sub("|".join(map(re.escape, facts)), lambda match: facts[match[0]], word)
+    return fill(word, _facts(context))
 
 
 def _quoted(text: str, special: str = '"\\$`') -> str:

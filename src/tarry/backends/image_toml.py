@@ -166,3 +166,8 @@ def _check_ports(file: Path, ports: Sequence[str], texts: Sequence[str]) -> None
     for name in (match[1] for text in texts for match in PORT.finditer(text)):
         if name is not None and name not in ports:
             raise InvalidRequest(f"{file}: {{port.{name}}} stands for none of its ports {ports!r}.")
+
+
+def fill(text: str, facts: Mapping[str, str]) -> str:
+    """The text with each fact's name, such as ``{tag}``, replaced by its value."""
+    return re.sub("|".join(map(re.escape, facts)), lambda match: facts[match[0]], text)

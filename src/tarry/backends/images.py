@@ -21,7 +21,7 @@ from tarry.backends import pythons
 from tarry.backends.added_images import AddedImages
 from tarry.backends.environments import BuildRules, Environment, Environments, Progress, Recipe
 from tarry.backends.image_context import Context
-from tarry.backends.image_toml import PORT, Image, Reference
+from tarry.backends.image_toml import PORT, Image, Reference, fill
 from tarry.backends.interpreters import interpreter_paths
 from tarry.backends.pythons import Interpreter
 from tarry.core.errors import ImageBroken, ImageNotFound
@@ -150,9 +150,9 @@ class ImageCatalogue:
             python, path = environment.python, f"{environment.programs}{os.pathsep}{path}"
         facts = {"{python}": str(python), "{image}": str(image.directory), "{tag}": parsed.tag}
         return PreparedImage(
-            command=tuple(_fill(word, facts) for word in image.command),
+            command=tuple(fill(word, facts) for word in image.command),
             path=path,
-            environment={name: _fill(value, facts) for name, value in image.environment.items()},
+            environment={name: fill(value, facts) for name, value in image.environment.items()},
             needed=(
                 image.directory,
                 BUILT_IN,  # built-in images share files
@@ -186,7 +186,7 @@ class ImageCatalogue:
             reference=reference,
             tag=parsed.tag,
             version=_wanted_version(image, parsed) or pythons.own().version.rpartition(".")[0],
-            root=BUILT_IN if entry.source is Source.BUILT_IN else image.directory,  # built-in images share files
+            root=BUILT_IN.resolve() if entry.source is Source.BUILT_IN else image.directory,  # built-in images share files
         )
 
     async def _environment(self, image: Image, requirements: Path, reference: Reference) -> Environment:
@@ -220,7 +220,7 @@ def _wanted_version(image: Image, reference: Reference) -> str | None:
     """Such as 3.11; None where the image names no version (but the path of an interpreter, or nothing). Errors: ImageBroken."""
     if image.python is None or image.python.startswith("/"):
         return None
-    version = _PYTHON.match(_fill(image.python, {"{tag}": reference.tag}))
+    version = _PYTHON.match(fill(image.python, {"{tag}": reference.tag}))
     if version is None:
         raise ImageBroken(
             f'Image "{reference.repository}" needs a tag that begins with a version of Python, such as 3.11; '
@@ -276,7 +276,3 @@ def _installation(program: Path) -> Iterator[Path]:
     above = real.parent.parent
     alone = real.parent.name != "bin" or above.parent in (Path("/"), Path("/home"))  # no one's home is an installation
     yield real if alone else above
-
-
-def _fill(word: str, facts: Mapping[str, str]) -> str:
-    return re.sub("|".join(map(re.escape, facts)), lambda match: facts[match[0]], word)

@@ -91,6 +91,7 @@ def test_requirements_without_hashes_are_resolved(tmp_path: Path) -> None:
     ("toml", "said"),
     [
         ('command = ["x"]\nprograms = ["java", "fortune"]\n', "needs fortune"),
+        ('command = ["x", "{port.metrics}"]\nports = ["metrics"]\n', "one port alone"),
         ('command = ["x"]\nrequirements = "../elsewhere.txt"\n', "would not be in the container"),
         ('command = ["x"]\nrequirements = "requirements.txt"\n', "requirements.txt"),
     ],

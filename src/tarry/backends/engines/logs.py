@@ -101,7 +101,7 @@ class LogFiles:
         single, several = f"{quote(instance_id, safe='')}.log", quote(f"{instance_id}/", safe="")
         files = [path for path in self._directory.glob("logs/*/*/*.log") if path.name == single or path.name.startswith(several)]
         told: list[str] = []
-        for file in sorted(files, key=lambda path: path.stat().st_mtime_ns):
+        for file in sorted(files, key=_written_at_ns):
             container = "" if file.name == single else unquote(file.name.removeprefix(several).removesuffix(".log"))
             told += (f"{container}: {line}" if container else line for line in self._last_lines(file, lines))
         return tuple(told[-lines:])
@@ -213,6 +213,14 @@ def _is_in_its_place(file: Path) -> bool:
         return not linked and stat.S_ISREG(file.lstat().st_mode)
     except OSError:
         return False
+
+
+def _written_at_ns(file: Path) -> int:
+    """0 where it has just been removed."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _older(file: Path) -> Path:
