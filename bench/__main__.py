@@ -7,7 +7,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,6 @@ def main() -> None:
     parser.add_argument("--idle", type=float, default=20, help="seconds of idleness that are measured")
     parser.add_argument("--stacks", choices=list(stacks.STACKS), nargs="+", default=list(stacks.STACKS), help="which are started")
     parser.add_argument("--environments", type=Path, help="where those of the stacks stand: without it they are built")
-    parser.add_argument("--acceptors", type=int, default=2, help="processes that accept beside the server's own, for comparison")
     parser.add_argument("--only", choices=list(_MEASURES), help="one part alone")
     options = parser.parse_args()
     require_wrk()
@@ -57,16 +56,8 @@ def main() -> None:
 
 
 def _accept(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
-    with (
-        ServerProcess(directory / "alone") as alone,
-        ServerProcess(directory / "data", settings=_with_acceptors(options)) as helped,
-    ):
-        servers = {"tarry": alone, "with acceptors": helped}
-        return accept.measure(servers, options.seconds, options.rounds) | {"acceptors": options.acceptors}
-
-
-def _with_acceptors(options: argparse.Namespace) -> Mapping[str, str]:
-    return {"TARRY_SERVER__ACCEPTORS": str(options.acceptors)}
+    with ServerProcess(directory / "data") as server:
+        return accept.measure(server, options.seconds, options.rounds)
 
 
 def _end_to_end(directory: Path, options: argparse.Namespace) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Mapping
 from typing import Any
 
 from tests.support.server_process import ServerProcess
@@ -16,28 +15,20 @@ from tarry.bootstrap.directory import DataDirectory
 PREPARED = 200
 
 
-def measure(servers: Mapping[str, ServerProcess], seconds: int, rounds: int) -> dict[str, Any]:
-    """Interleaved rounds of servers by their names; the endpoint has no instance, so that only accepting is measured."""
-    for server in servers.values():
-        deploy.endpoint(server, instances=0)
-    runs: dict[str, Any] = {"bare": [], **{name: [] for name in servers}}
+def measure(server: ServerProcess, seconds: int, rounds: int) -> dict[str, Any]:
+    """Interleaved rounds; the endpoint has no instance, so that only accepting is measured."""
+    deploy.endpoint(server, instances=0)
+    directory = DataDirectory(server.data_dir)
+    runs: dict[str, Any] = {"bare": [], "tarry": []}
     for _ in range(rounds):
-        for name, server in servers.items():
-            requests = _requests(server)
-            if name == next(iter(servers)):
-                runs["bare"].append(_bare(requests, seconds).as_dict())
-            tarry = load.post(server.url, requests, seconds, pid=server.pid)
-            assert tarry.errors == 0, f"{tarry.errors} requests were not accepted"
-            runs[name].append(tarry.as_dict())
-    runs["queued"] = {name: deploy.count(server, "Queued") for name, server in servers.items()}
-    for name, queued in runs["queued"].items():
-        assert queued >= sum(run["requests"] for run in runs[name]), "an accepted request is missing"
+        requests = sign_invocations(directory, deploy.NAME, [f"s3://{deploy.BUCKET}/in/{number}" for number in range(PREPARED)])
+        runs["bare"].append(_bare(requests, seconds).as_dict())
+        tarry = load.post(server.url, requests, seconds, pid=server.pid)
+        assert tarry.errors == 0, f"{tarry.errors} requests were not accepted"
+        runs["tarry"].append(tarry.as_dict())
+    runs["queued"] = deploy.count(server, "Queued")
+    assert runs["queued"] >= sum(run["requests"] for run in runs["tarry"]), "an accepted request is missing"
     return runs
-
-
-def _requests(server: ServerProcess) -> list[Signed]:
-    inputs = [f"s3://{deploy.BUCKET}/in/{number}" for number in range(PREPARED)]
-    return sign_invocations(DataDirectory(server.data_dir), deploy.NAME, inputs)
 
 
 def _bare(requests: list[Signed], seconds: int) -> load.Load:

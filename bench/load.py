@@ -37,7 +37,7 @@ class Load:
     errors: int
     requests: int
     server_cpu_us: float | None
-    """CPU time of the server's process and its children, all threads, per request; None where it was not asked for."""
+    """CPU time of the server's process, all threads, per request; None where it is more than one process."""
     wrk_cores: float
     """What the load generator itself took of the machine."""
 
@@ -53,7 +53,7 @@ def require_wrk() -> None:
 
 
 def post(url: str, requests: list[Signed], seconds: int, *, pid: int | None = None) -> Load:
-    """POST the prepared requests in turn over 64 connections for some seconds; ``pid`` is the server's first process."""
+    """POST the prepared requests in turn over 64 connections for some seconds; ``pid`` is the server's process, if it is one."""
     server = None if pid is None else psutil.Process(pid)
     server_s, wrk_s = _cpu_s(server), _children_s()
     figures = _wrk(url, requests, seconds)
@@ -83,8 +83,8 @@ def _wrk(url: str, requests: list[Signed], seconds: int) -> dict[str, int]:
 def _cpu_s(process: psutil.Process | None) -> float:
     if process is None:
         return 0.0
-    every = [each.cpu_times() for each in (process, *process.children(recursive=True))]
-    return float(sum(times.user + times.system for times in every))
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _children_s() -> float:

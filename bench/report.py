@@ -25,14 +25,12 @@ def show(console: Console, raw: Raw) -> None:
 
 
 def _accept(raw: Raw) -> Table:
-    measured = raw["accept"]
-    bare, acceptors = measured["bare"], measured["acceptors"]
+    bare, tarry = raw["accept"]["bare"], raw["accept"]["tarry"]
     table = _table(
         "accepted invocations, signed and durable, 64 connections (medians)",
         ("", "per second", "p50 ms", "p99 ms", "server CPU µs", "wrk cores", "of bare"),
     )
-    rows = {"bare ASGI": bare, "tarry": measured["tarry"], f"tarry, {acceptors} acceptors": measured["with acceptors"]}
-    for name, runs in rows.items():
+    for name, runs in (("bare ASGI", bare), ("tarry", tarry)):
         figures = [f"{_median(runs, key):,.1f}" for key in ("p50_ms", "p99_ms", "server_cpu_us", "wrk_cores")]
         ratio = f"{_median(runs, 'per_second') / _median(bare, 'per_second'):.2f}"
         table.add_row(name, f"{_median(runs, 'per_second'):,.0f}", *figures, ratio)

@@ -53,8 +53,6 @@ class ServerSettings(_Group):
     """PEM file with the private key."""
     drain_timeout_s: Annotated[float, Field(ge=0)] = 30.0
     """After SIGTERM, how long running invocations may take before they go back to the queue."""
-    acceptors: Annotated[int, Field(ge=0, le=64)] = 0
-    """Processes beside the server's own that accept invocations, where one core is too little for that; without TLS only."""
 
 
 class ScopeSettings(_Group):

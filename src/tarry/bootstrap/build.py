@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -29,7 +29,6 @@ from tarry.backends.database.queue_decisions import decided_handles
 from tarry.backends.database.queue_rows import LeaseTerms, next_epoch
 from tarry.backends.database.store import SqlStore
 from tarry.backends.database.transactions import Database
-from tarry.backends.database.turns import Turns
 from tarry.backends.engines.addresses import PortRange
 from tarry.backends.engines.logs import LogFiles
 from tarry.backends.engines.owner import TOKEN_FILE, read_or_make_token
@@ -37,7 +36,6 @@ from tarry.backends.engines.process import ProcessEngine
 from tarry.backends.engines.room import Room
 from tarry.backends.engines.sandbox import choose_sandbox
 from tarry.backends.engines.variables import Cloud
-from tarry.backends.generation import Generation
 from tarry.backends.metrics import ProcessMetrics
 from tarry.backends.model_archive import ArchiveBounds
 from tarry.backends.model_data import ModelData
@@ -150,14 +148,6 @@ class Tarry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
-    """What other processes of this server have a part in: hints, and whether what they keep of access keys still holds."""
-
-    wakeups: LocalWakeups = field(default_factory=LocalWakeups)
-    keys: Generation = field(default_factory=Generation)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Ground:
     """What every part stands on."""
 
@@ -169,7 +159,6 @@ class _Ground:
     clock: Clock
     ids: Ids
     wakeups: Wakeups
-    keys: Generation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,11 +193,8 @@ class _Instances:
     logs: InstanceLogs
 
 
-async def build(
-    settings: Settings, directory: DataDirectory, scope: Scope, public_url: str, shared: Shared | None = None
-) -> Tarry:
+async def build(settings: Settings, directory: DataDirectory, scope: Scope, public_url: str) -> Tarry:
     """Open the data directory's parts and connect them. Errors: those of opening (a newer schema, a full disk, a broken key)."""
-    shared = shared or Shared()
     async with AsyncExitStack() as resources:
         ground = _Ground(
             settings=settings,
@@ -218,8 +204,7 @@ async def build(
             resources=resources,
             clock=SystemClock(),
             ids=SystemIds(),
-            wakeups=shared.wakeups,
-            keys=shared.keys,
+            wakeups=LocalWakeups(),
         )
         data = await _open_data(ground)
         cloud = await _open_cloud(ground, data)
@@ -228,13 +213,11 @@ async def build(
 
 
 async def _open_data(ground: _Ground) -> _Data:
-    # Acceptors write too.
-    turns = Turns(ground.directory.turns) if ground.settings.server.acceptors else None
-    database = await Database.open(ground.directory.database, turns=turns)
+    database = await Database.open(ground.directory.database)
     ground.resources.push_async_callback(database.close)
     settings = ground.settings.queue
     terms = LeaseTerms(clock=ground.clock, ids=ground.ids, lease_s=settings.lease_s, epoch=await next_epoch(database))
-    keyring = SqlKeyring(database, ground.keys)
+    keyring = SqlKeyring(database)
     await ensure_first_key(ground.directory, keyring, ground.scope, ground.clock)
     write_sdk_config(ground.directory.root, ground.scope)
     return _Data(

@@ -53,11 +53,6 @@ class DataDirectory:
         """The database file."""
         return self.root / "tarry.db"
 
-    @property
-    def turns(self) -> Path:
-        """The file whose lock says which process of the server writes to the database."""
-        return self.root / "write-lock"
-
     def open(self) -> None:
         """Make DIR (0700) and take its lock.
 

@@ -6,8 +6,7 @@ for ever) nor how many bytes of head it collects. Bodies are bounded by the door
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
@@ -29,14 +28,6 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: c
 class Server(uvicorn.Server):
     """uvicorn without its signal handlers: our stop has an order of its own."""
 
-    def adopt(self, connection: socket.socket, data: bytes = b"", make: "Callable[..., BoundedHttp] | None" = None) -> None:
-        """Serve a connection that somebody else has accepted, and of whose next request he has read ``data``."""
-        made = (make or BoundedHttp)(self.config, self.server_state, {})
-        made.read_before = data
-        task = asyncio.create_task(_connect(made, connection))
-        self.server_state.tasks.add(task)
-        task.add_done_callback(self.server_state.tasks.discard)
-
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to whoever runs the server."""
@@ -52,18 +43,10 @@ class Server(uvicorn.Server):
             await asyncio.wait(under_way, timeout=LAST_WORDS_S)
 
 
-async def _connect(protocol: asyncio.Protocol, connection: socket.socket) -> None:
-    try:
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
-    except OSError:  # its client has gone
-        connection.close()
-
-
 class BoundedHttp(HttpToolsProtocol):
     """One connection. From its start, and from the first byte of each further request, the head has a time and a size."""
 
     head_s_max = HEAD_S_MAX
-    read_before = b""
     _head_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
 
@@ -71,8 +54,6 @@ class BoundedHttp(HttpToolsProtocol):
         """The first head begins."""
         super().connection_made(transport)
         self._head_begins()
-        if self.read_before:
-            self.data_received(self.read_before)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """No head will come."""

@@ -7,7 +7,9 @@ exit 0. A second signal ends the wait.
 
 import asyncio
 import contextlib
+import gc
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -21,22 +23,19 @@ import uvloop
 from rich.console import Console
 from rich.markup import escape
 
-from tarry.backends.generation import make_shared
-from tarry.bootstrap.acceptor import Orders
-from tarry.bootstrap.acceptors import Acceptors
-from tarry.bootstrap.build import Shared, Tarry, build
+from tarry.bootstrap.build import Tarry, build
 from tarry.bootstrap.directory import DataDirectory, ServerInfo
-from tarry.bootstrap.http import LAST_WORDS_S, Server, http_server, patience_s
+from tarry.bootstrap.http import Server, http_server, patience_s
 from tarry.bootstrap.images import environments_of
 from tarry.bootstrap.log import configure_log, standard_error
-from tarry.bootstrap.process import keep_descriptors_to_ourselves, raise_file_limit, settle_memory
 from tarry.core.errors import InvalidRequest
-from tarry.core.names import Scope
 from tarry.settings import ServerSettings, Settings
 
 log = structlog.get_logger(__name__)
 
 BACKLOG = 2048
+GC_THRESHOLD = 10_000
+"""New objects between two collections. Python's 700 are a few requests, and most of their objects are about to go anyway."""
 THREADS_MAX = 64
 """For what blocks: they wait for the disk far more than they reckon, and a model that is unpacked for minutes, or a slow disk's
 fsync, must not keep everybody else's bytes waiting. Python's own number is the processors' plus four."""
@@ -45,19 +44,30 @@ UMASK = 0o022
 """DIR keeps all others out by its own mode; instances that are another user have to read what is shown to them of it."""
 
 
+def _raise_file_limit() -> None:
+    """Each connection and each open blob is a descriptor: take as many as the system lets this process have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _keep_descriptors_to_ourselves() -> None:
+    """What whoever started this server has left open (a lock, a pipe, a directory) is not for the programs that it starts."""
+    with os.scandir("/proc/self/fd") as entries:
+        numbers = [int(entry.name) for entry in entries]
+    for number in numbers:
+        if number > 2:
+            with contextlib.suppress(OSError):  # that of the list itself
+                os.set_inheritable(number, False)
+
+
 def run_server(settings: Settings) -> None:
     """Run until a signal ends it.
 
     Errors: InvalidRequest for what the caller can mend (DIR in use, port taken, bad certificate).
     """
-    if settings.server.acceptors and settings.server.tls_cert is not None:
-        raise InvalidRequest(
-            "server.acceptors does not go with TLS: what is encrypted cannot change hands. Let a proxy in front end TLS, with "
-            "--public-url, or leave one of them out."
-        )
     configure_log(settings.log.level)
-    raise_file_limit()
-    keep_descriptors_to_ourselves()
+    _raise_file_limit()
+    _keep_descriptors_to_ourselves()
     os.umask(UMASK)
     directory = DataDirectory(settings.data_dir)
     directory.open()
@@ -82,55 +92,31 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
     )
     http = http_server(settings.server)
     scope = directory.fix_scope(settings.scope.region, settings.scope.account_id)  # last: a start that is refused fixes nothing
-    public_url = (settings.server.public_url or info.url).rstrip("/")
-    keys, generation = make_shared()
-    shared = Shared(keys=keys)
-    tarry = await build(settings, directory, scope, public_url, shared)
+    tarry = await build(settings, directory, scope, (settings.server.public_url or info.url).rstrip("/"))
     http.config.loaded_app = tarry.app
-    acceptors = Acceptors(_orders(settings, directory, scope, public_url), generation, shared.wakeups, http.adopt)
     try:
         await tarry.start()
-        await acceptors.start(settings.server.acceptors)
-        serving = asyncio.create_task(http.serve(sockets=[] if settings.server.acceptors else [listener]), name="http")
-        if settings.server.acceptors:
-            acceptors.deal(listener)
+        serving = asyncio.create_task(http.serve(sockets=[listener]), name="http")
         directory.write_server(info)
-        settle_memory()
+        _settle_memory()
         tarry.app.ready = True
         _notify_supervisor("READY=1")
         _say_ready(info, settings)
         ends: set[asyncio.Future[Any]] = {serving, signals.first_task, tarry.failed}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        await _stop(settings, tarry, http, serving, signals, acceptors)
+        await _stop(settings, tarry, http, serving, signals)
     finally:
-        await acceptors.close(0.0)
         await tarry.close()
     if tarry.failed.done() and (error := tarry.failed.exception()):
         raise error
 
 
-def _orders(settings: Settings, directory: DataDirectory, scope: Scope, public_url: str) -> Orders:
-    return Orders(
-        data_dir=str(directory.root),
-        account_id=scope.account_id,
-        region=scope.region,
-        public_url=public_url,
-        log_level=settings.log.level,
-        patience_s=patience_s(settings.server.drain_timeout_s),
-        queued_max=settings.queue.queued_max,
-        disk_reserve_bytes=settings.queue.disk_reserve_bytes,
-    )
-
-
-async def _stop(
-    settings: Settings, tarry: Tarry, http: Server, serving: "asyncio.Task[None]", signals: "_Signals", acceptors: Acceptors
-) -> None:
+async def _stop(settings: Settings, tarry: Tarry, http: Server, serving: "asyncio.Task[None]", signals: "_Signals") -> None:
     drain_s, now = settings.server.drain_timeout_s, asyncio.get_running_loop().time
     deadline = now() + patience_s(drain_s)
     tarry.app.ready = False
     _notify_supervisor("STOPPING=1")
     http.should_exit = True
-    acceptors.accept_no_more()
     log.info("stopping", drain_timeout_s=drain_s)
     drain = asyncio.create_task(tarry.drain(drain_s))
     ends: set[asyncio.Future[Any]] = {drain, signals.second_task}
@@ -142,8 +128,14 @@ async def _stop(
     http.force_exit = True  # what is still under way has had its time
     await serving
     await http.end_requests()
-    await acceptors.close(LAST_WORDS_S)
     log.info("stopped accepting", returned_to_queue=returned)
+
+
+def _settle_memory() -> None:
+    """What is there now stays: half a million objects (service descriptions above all) that no collection need look at again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
 
 
 class _Signals:

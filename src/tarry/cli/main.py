@@ -59,7 +59,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter a flag
         float | None, typer.Option(help="Seconds that running invocations get after SIGTERM. [default: 30]")
     ] = None,
 ) -> None:
-    """Run the server: every AWS service that Tarry offers, on one port."""
+    """Run the server: every AWS service that Tarry offers, on one port, in one process."""
     from tarry.bootstrap.serve import run_server  # noqa: PLC0415 - slow to import, and no other command needs a server
 
     flags: dict[str, Any] = {

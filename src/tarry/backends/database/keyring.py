@@ -1,6 +1,6 @@
 """ports.Keyring in SQL: access keys with their secrets, which the door needs in clear to check signatures.
 
-Every request asks for a key, so known keys are kept in memory. One process changes them, and a generation tells the others.
+Every request asks for a key, so known keys are kept in memory; this process is the only writer.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from sqlalchemy.exc import IntegrityError
 
 from tarry.backends.database.schema import access_key
 from tarry.backends.database.transactions import Database
-from tarry.backends.generation import Generation
 from tarry.core.errors import AlreadyExists, NotFound
 from tarry.core.keys import AccessKey
 from tarry.core.policy import kept_policy
@@ -26,31 +25,23 @@ _REVOKE = delete(access_key).where(access_key.c.id == bindparam("of"))
 
 
 class SqlKeyring:
-    """The Keyring on a Database (a file of mode 0600).
+    """The Keyring on a Database (a file of mode 0600) of which this process is the only writer."""
 
-    ``generation`` is raised with each change, by the one process that changes keys, before that change is answered: from then on
-    no process uses what it has kept.
-    """
-
-    def __init__(self, database: Database, generation: Generation | None = None) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._generation = generation or Generation()
         self._kept: dict[str, AccessKey] = {}
-        self._kept_of = self._generation.value
+        self._generation = 0
 
     async def get(self, access_key_id: str) -> AccessKey | None:
         """See ports.Keyring."""
-        generation = self._generation.value
-        if generation != self._kept_of:
-            self._kept.clear()
-            self._kept_of = generation
         if access_key_id in self._kept:
             return self._kept[access_key_id]
+        generation = self._generation
         row = await self._database.read(lambda connection: connection.execute(_GET, {"of": access_key_id}).one_or_none())
         if row is None:
             return None
         key = _key(row)
-        if generation == self._kept_of == self._generation.value:
+        if generation == self._generation:
             if len(self._kept) >= KEPT_MAX:
                 self._kept.clear()
             self._kept[access_key_id] = key
@@ -104,7 +95,8 @@ class SqlKeyring:
         await self._database.write(run, after=lambda _: self._changed())
 
     def _changed(self) -> None:
-        self._generation.advance()
+        self._generation += 1
+        self._kept.clear()
 
 
 def _changeable(key: AccessKey) -> dict[str, Any]:

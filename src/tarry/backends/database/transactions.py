@@ -23,7 +23,6 @@ from sqlalchemy import Connection, Engine, MetaData, Table, insert
 
 from tarry.backends.database.engine import connect_reading, connect_writing, raw, translated
 from tarry.backends.database.migrate import migrate
-from tarry.backends.database.turns import Turns
 from tarry.core.errors import Throttled
 
 T = TypeVar("T")
@@ -89,17 +88,8 @@ class Database:
     be run a second time if the transaction that they shared had to be taken back: all they do must be done through it.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        turns: Turns | None = None,
-        writes_waiting_max: int = WRITES_WAITING_MAX,
-        batch_max: int = BATCH_MAX,
-    ) -> None:
-        """``turns``: those that this process takes with others that write to the file; closed with the database."""
+    def __init__(self, path: Path, *, writes_waiting_max: int = WRITES_WAITING_MAX, batch_max: int = BATCH_MAX) -> None:
         self.path = path
-        self._turns = turns
         self._loop = asyncio.get_running_loop()
         self._writes_waiting_max = writes_waiting_max
         self._batch_max = batch_max
@@ -124,7 +114,6 @@ class Database:
         path: Path,
         *,
         create: MetaData | None = None,
-        turns: Turns | None = None,
         writes_waiting_max: int = WRITES_WAITING_MAX,
         batch_max: int = BATCH_MAX,
     ) -> Self:
@@ -136,7 +125,7 @@ class Database:
         path = path.absolute()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         path.chmod(0o600)
-        database = cls(path, turns=turns, writes_waiting_max=writes_waiting_max, batch_max=batch_max)
+        database = cls(path, writes_waiting_max=writes_waiting_max, batch_max=batch_max)
         try:
             await asyncio.to_thread(migrate, path, database._writer_engine, create)
         except Exception as error:
@@ -181,9 +170,6 @@ class Database:
         await asyncio.to_thread(self._readers.shutdown)
         self._reading.close()
         self._writer_engine.dispose()
-        if self._turns is not None:
-            self._turns.close()
-            self._turns = None
 
     def _submit(self, write: _Write) -> "asyncio.Future[Any]":
         if self._closing:
@@ -232,9 +218,7 @@ class Database:
             while not ended:
                 batch, ended = self._next_batch()
                 if batch:
-                    with self._turns or contextlib.nullcontext():
-                        results = self._results(connection, batch)
-                    self._answer(batch, results)
+                    self._answer(batch, self._results(connection, batch))
 
     def _next_batch(self) -> tuple[list[_Write], bool]:
         """All that has arrived, up to the bound, and whether it is the last; waits for the first."""
