@@ -41,6 +41,10 @@ from tarry.core.rollout import (
 )
 
 NOW_US = 10_000_000_000
+NO_CAPACITY = (
+    "There is no capacity for more on ml.m5.xlarge; it is asked for again every 30 s, and when an instance has ended. "
+    "The machine is full."
+)
 S = InstanceState
 D = DeploymentState
 E = EndpointStatus
@@ -55,6 +59,12 @@ def crashed(id: str, ago_s: int, **changes: Any) -> Instance:
     """With a FailureReason as the instance's keeper writes it."""
     reason = explain_failure(f"The model server was ended by signal 9. It was {id}.", ["a line", "of the log"])
     return row(id, S.FAILED, ready_at_us=1, ended_at_us=NOW_US - ago_s * 1_000_000, failure_reason=reason, **changes)
+
+
+def refused(id: str, ago_s: int) -> Instance:
+    """One that there was no room for."""
+    ended_us, full = NOW_US - ago_s * 1_000_000, "The machine is full."
+    return row(id, S.FAILED, instance_type="ml.m5.xlarge", out_of_capacity=True, ended_at_us=ended_us, failure_reason=full)
 
 
 def view(*parts: Deployment | Instance, status: EndpointStatus = E.IN_SERVICE, **changes: Any) -> EndpointView:
@@ -360,6 +370,18 @@ def test_a_variant_of_weight_zero_takes_nothing_while_others_run() -> None:
             [row("a"), row("b", unanswered_since_us=1, ping_answer="503")],
             "2 of 2 instances are in service, 1 of them without an answer to GET /ping and therefore without new work. "
             "GET /ping last answered: 503 (tarry logs Ep has more).",
+        ),
+        ([row("a"), refused("b", 20)], f"1 of 2 instances are in service. {NO_CAPACITY}"),
+        ([row("a"), refused("b", 20), row("c", S.STOPPED, ended_at_us=NOW_US - 10_000_000)], "1 of 2 instances are in service."),
+        ([row("a", created_at_us=NOW_US - 1), refused("b", 20)], "1 of 2 instances are in service."),
+        (
+            [refused("a", 300), crashed("b", 60), crashed("c", 1)],
+            "0 of 2 instances are in service. An instance failed 1 s ago: The model server was ended by signal 9. It was c.",
+        ),
+        (
+            [refused("a", 10), crashed("b", 60)],
+            f"0 of 2 instances are in service. {NO_CAPACITY} "
+            "An instance failed 60 s ago: The model server was ended by signal 9. It was b.",
         ),
     ],
 )

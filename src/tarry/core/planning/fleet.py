@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tarry.core.catalog import InstancePool, Variant
 from tarry.core.deployment import DeployedVariant, Deployment
-from tarry.core.instance import FAILURE_REASON_CHARS_MAX, NOT_YET, Instance, InstanceState, cause_of
+from tarry.core.instance import ENDED, FAILURE_REASON_CHARS_MAX, NOT_YET, Instance, InstanceState, cause_of
 from tarry.core.planning.actions import Action, DrainInstance, StartInstance, StopInstance
 from tarry.core.planning.view import EndpointView
 
@@ -121,15 +121,22 @@ def _lacks(variant: DeployedVariant, rows: Sequence[Instance], ready: int, silen
         said = f"{said}, {silent} of them without an answer to GET /ping and therefore without new work"
     if starting := [row for row in rows if row.state in NOT_YET]:
         return f"{said}, {len(starting)} are starting (image and model data, then GET /ping)."
-    if refused := [row for row in rows if row.out_of_capacity]:
-        tried = {row.instance_type for row in refused}
+    if (last := _refused_last(rows)) is not None:
+        tried = {row.instance_type for row in rows if row.out_of_capacity}
         types = ", ".join(pool.instance_type for pool in variant.variant.types if pool.instance_type in tried)
-        last = max(refused, key=lambda row: row.ended_at_us or 0)
         return (
             f"{said}. There is no capacity for more on {types}; it is asked for again every {CAPACITY_RETRY_S} s, and when an "
             f"instance has ended. {last.failure_reason or ''}".rstrip()
         )
     return f"{said}."
+
+
+def _refused_last(rows: Sequence[Instance]) -> Instance | None:
+    """The row that there was no room for, where nothing of the variant has been started or has ended since."""
+    last = max((row for row in rows if row.state in ENDED), key=lambda row: row.ended_at_us or 0, default=None)
+    if last is None or not last.out_of_capacity:
+        return None
+    return None if any(row.created_at_us > (last.ended_at_us or 0) for row in rows) else last
 
 
 def _last_crash(rows: Sequence[Instance], now_us: int) -> str | None:
