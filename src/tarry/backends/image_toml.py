@@ -121,6 +121,15 @@ class Image:
         """Whether the reference's repository is one of its own, whatever the tag."""
         return any(fnmatchcase(reference.repository, pattern) for pattern in self.repositories)
 
+    def covers(self, repository: str, tag: str) -> bool:
+        """Whether all that these two patterns stand for means this image. Of patterns only those are compared that are equal."""
+        return _is_among(repository, self.repositories) and _is_among(tag, self.tags)
+
+
+def _is_among(pattern: str, patterns: Sequence[str]) -> bool:
+    is_name = not set("*?[") & set(pattern)
+    return any(each in ("*", pattern) or (is_name and fnmatchcase(pattern, each)) for each in patterns)
+
 
 def _path(directory: Path, name: str | None) -> Path | None:
     return None if name is None else directory.resolve() / name

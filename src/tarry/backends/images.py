@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
+from itertools import product
 from pathlib import Path
 from typing import Self
 
 import structlog
 
 from tarry.backends import pythons
-from tarry.backends.added_images import AddedImages
+from tarry.backends.added_images import ANY_TAG, AddedImages
 from tarry.backends.environments import BuildRules, Environment, Environments, Progress, Recipe
 from tarry.backends.image_context import Context
 from tarry.backends.image_toml import PORT, Image, Reference, fill
@@ -131,11 +132,15 @@ class ImageCatalogue:
         for entry in entries:
             if entry.image.matches(parsed):
                 return entry, parsed
-        nearest = _nearest(parsed, [entry.image for entry in entries])
-        raise ImageNotFound(
-            f'No image is known for "{reference}". {nearest}; tarry images list has all. '
-            f"Add your own: tarry images add {parsed.repository} DIRECTORY --data-dir DIR."
-        )
+        raise ImageNotFound(f'No image is known for "{reference}". {_advice(parsed, [entry.image for entry in entries])}')
+
+    def built_in_tags(self, image: Image) -> tuple[str, ...]:
+        """Of one that was added: the tags (patterns) of built-in images that lead to it instead."""
+        named = Reference(repository=image.repositories[0], tag=image.tags[0])
+        hidden = [entry.image for entry in self._built_in if entry.image.has_repository(named)]
+        if named.tag == ANY_TAG:
+            return tuple(tag for one in hidden for tag in one.tags)
+        return image.tags if any(one.matches(named) for one in hidden) else ()
 
     async def prepare(self, reference: str) -> PreparedImage:
         """Make sure that an image's environment exists, and say how to start it. Errors: ImageNotFound, ImageBroken."""
@@ -229,14 +234,29 @@ def _wanted_version(image: Image, reference: Reference) -> str | None:
     return version[0]
 
 
-def _nearest(reference: Reference, images: Sequence[Image]) -> str:
-    """What may have been meant: the tags of the repository, those first that begin alike; or the repositories."""
+def hidden_by(entry: Entry, earlier: Sequence[Entry]) -> Source | None:
+    """Where the images come from that are taken for all that an entry would be for; None: it is taken for some of it."""
+    source = None
+    for repository, tag in product(entry.image.repositories, entry.image.tags):
+        source = next((one.source for one in earlier if one.image.covers(repository, tag)), None)
+        if source is None:
+            return None
+    return source
+
+
+def _advice(reference: Reference, images: Sequence[Image]) -> str:
+    """What may have been meant: the tags of the repository, those first that begin alike; or the repositories. Else one's own."""
+    add = f"tarry images add {reference.repository}"
     tags = [tag.replace("[.-]*", ".*") for image in images if image.has_repository(reference) for tag in image.tags]
     if tags:
         tags.sort(key=lambda tag: not tag.startswith(reference.tag))
-        return f'"{reference.repository}" has no tag "{reference.tag}", but {_some(tags)}'
-    names = [name for image in images for name in image.repositories]
-    return f"Known are {_some(get_close_matches(reference.repository, dict.fromkeys(names), n=len(names), cutoff=0.0))}"
+        return (
+            f'"{reference.repository}" has no tag "{reference.tag}", but {_some(tags)}; use one of these '
+            f"(tarry images list has all). Your own for this tag alone: {add}:{reference.tag} DIRECTORY --data-dir DIR."
+        )
+    names = dict.fromkeys(name for image in images for name in image.repositories)
+    known = _some(get_close_matches(reference.repository, names, n=len(names), cutoff=0.0))
+    return f"Known are {known}; tarry images list has all. Add your own: {add} DIRECTORY --data-dir DIR."
 
 
 def _some(names: Sequence[str]) -> str:

@@ -1,18 +1,19 @@
 """``tarry images``: what can be started here, and adding to it. None of it asks a server; a running one finds what is added."""
 
 import asyncio
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from tarry.cli.shared import AsJson, hint, messages, print_json, print_properties, print_table, progress
+from tarry.cli.shared import AsJson, command_on, hint, messages, print_json, print_properties, print_table, progress
 from tarry.settings import DATA_DIR_VARIABLE
 
 if TYPE_CHECKING:
-    from tarry.backends.images import Entry, ImageCatalogue, Standing
+    from tarry.backends.images import Entry, ImageCatalogue, Source, Standing
 
 app = typer.Typer(help="What can be started.", no_args_is_help=True)
 
@@ -36,32 +37,44 @@ Reference = Annotated[str, typer.Argument(help="Image reference, such as the URI
 
 @app.command("list")
 def list_(data_dir: MaybeDataDir = None, environments: Environments = None, *, as_json: AsJson = False) -> None:
-    """The images: repositories and tags (patterns), where each comes from, whether its environment stands."""
-    from tarry.bootstrap.images import catalogue_of  # noqa: PLC0415 - slow to import
+    """The images: repositories and tags (patterns), where each comes from, whether its environment stands.
+
+    Where several are for a reference, the first is taken.
+    """
+    from tarry.backends.images import hidden_by  # noqa: PLC0415 - slow to import
+    from tarry.bootstrap.images import catalogue_of  # noqa: PLC0415
 
     _say_if_of_no_effect(data_dir)
-    found = asyncio.run(_standings(catalogue_of(data_dir, environments)))
+    catalogue = catalogue_of(data_dir, environments)
+    entries = catalogue.entries()
+    standings = asyncio.run(_standings(catalogue, entries))
+    hidden = [hidden_by(entry, entries[:number]) for number, entry in enumerate(entries)]
+    found = list(zip(entries, standings, hidden, strict=True))
     if as_json:
-        print_json({"Images": [_document(entry, standing) for entry, standing in found]})
+        print_json({"Images": [{**_document(entry, standing), "HiddenBy": by} for entry, standing, by in found]})
         return
-    print_table(_COLUMNS, (_row(entry, standing) for entry, standing in found))
+    print_table(_COLUMNS, (_row(entry, standing, by) for entry, standing, by in found))
 
 
 @app.command()
 def show(
     reference: Reference, data_dir: MaybeDataDir = None, environments: Environments = None, *, as_json: AsJson = False
 ) -> None:
-    """What a reference means here, and whether it can be started."""
+    """What a reference means here, and whether it can be started: exit code 1 if not."""
     from tarry.bootstrap.images import catalogue_of  # noqa: PLC0415 - slow to import
 
+    _say_if_of_no_effect(data_dir)
     catalogue = catalogue_of(data_dir, environments)
     entry, parsed = catalogue.find(reference)
     standing = asyncio.run(catalogue.standing(entry.image, parsed))
     document = {"Repository": parsed.repository, "Tag": parsed.tag, **_document(entry, standing)}
     if as_json:
         print_json(document)
-        return
-    print_properties((name, _cell(value)) for name, value in _flat(document) if value)
+    else:
+        startable = Text(f"no: {standing.problem}", "red") if standing.problem else Text("yes", "green")
+        print_properties([*((name, _cell(value)) for name, value in _flat(document) if value), ("startable", startable)])
+    if standing.problem:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -90,12 +103,18 @@ def add(
     when it starts an instance next.
     """
     from tarry.backends.added_images import Addition  # noqa: PLC0415 - slow to import
-    from tarry.bootstrap.images import added_images  # noqa: PLC0415
+    from tarry.bootstrap.images import added_images, catalogue_of  # noqa: PLC0415
 
     _say_if_of_no_effect(data_dir)
     image = added_images(data_dir).add(Addition(reference=repository, source=directory, python=python))
     name = f"{image.repositories[0]}:{image.tags[0]}"
     typer.echo(f"added {name} ({image.directory})")
+    if tags := catalogue_of(None, None).built_in_tags(image):
+        undo = command_on(data_dir, f"images remove {shlex.quote(name.removesuffix(':*'))}")
+        messages.print(
+            f"It is taken in place of the built-in image from now on, for {image.repositories[0]} with the tags {_few(tags)}. "
+            f"The built-in one again: {undo}"
+        )
     if image.requirements is not None:
         hint(f"Its environment is built at the first endpoint, or now: tarry images build {name.replace('*', 'latest')}")
 
@@ -136,16 +155,19 @@ def _say_if_of_no_effect(data_dir: Path | None) -> None:
         )
 
 
-async def _standings(catalogue: "ImageCatalogue") -> "list[tuple[Entry, Standing]]":
-    entries = catalogue.entries()
-    return list(zip(entries, await asyncio.gather(*(catalogue.standing(entry.image) for entry in entries)), strict=True))
+async def _standings(catalogue: "ImageCatalogue", entries: "Sequence[Entry]") -> "list[Standing]":
+    return await asyncio.gather(*(catalogue.standing(entry.image) for entry in entries))
 
 
-def _row(entry: "Entry", standing: "Standing") -> tuple[str | Text, ...]:
-    tags = entry.image.tags
-    shown = ", ".join(tags[:_TAGS_SHOWN]) + (f" and {len(tags) - _TAGS_SHOWN} more" if len(tags) > _TAGS_SHOWN else "")
+def _row(entry: "Entry", standing: "Standing", hidden_by: "Source | None") -> tuple[str | Text, ...]:
+    image = entry.image
+    source = entry.source if hidden_by is None else f"{entry.source}, hidden by {hidden_by}"
     state = f"{standing.state}: {standing.problem}" if standing.problem else standing.state
-    return ", ".join(entry.image.repositories), shown, entry.source, Text(state, _STYLES.get(standing.state, "")), standing.python
+    return ", ".join(image.repositories), _few(image.tags), source, Text(state, _STYLES.get(standing.state, "")), standing.python
+
+
+def _few(tags: Sequence[str]) -> str:
+    return ", ".join(tags[:_TAGS_SHOWN]) + (f" and {len(tags) - _TAGS_SHOWN} more" if len(tags) > _TAGS_SHOWN else "")
 
 
 def _document(entry: "Entry", standing: "Standing") -> Mapping[str, Any]:

@@ -64,6 +64,13 @@ def target_of(directory: DataDirectory) -> Target:
     )
 
 
+def command_on(data_dir: Path, arguments: str) -> str:
+    """The command with these arguments on a data directory, as one types it."""
+    if os.environ.get(DATA_DIR_VARIABLE) == str(data_dir):
+        return f"tarry {arguments}"
+    return f"tarry {arguments} --data-dir {shlex.quote(str(data_dir))}"
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """The running server of a data directory, and how one types commands for it."""
@@ -79,9 +86,7 @@ class Server:
 
     def command(self, arguments: str) -> str:
         """The command with these arguments on this server."""
-        if os.environ.get(DATA_DIR_VARIABLE) == str(self.directory.root):
-            return f"tarry {arguments}"
-        return f"tarry {arguments} --data-dir {shlex.quote(str(self.directory.root))}"
+        return command_on(self.directory.root, arguments)
 
     @contextlib.contextmanager
     def knows_endpoint(self) -> Iterator[None]:

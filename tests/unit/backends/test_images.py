@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tarry.backends.image_toml import Image, Reference
-from tarry.backends.images import BUILT_IN, SYSTEM_PATH, ImageCatalogue, Source
+from tarry.backends.images import BUILT_IN, SYSTEM_PATH, ImageCatalogue, Source, hidden_by
 from tarry.core.errors import ImageBroken, ImageNotFound, InvalidRequest
 
 GOOD = 'repositories = ["thing"]\ntags = ["1.*"]\ncommand = ["{python}", "{image}/serve.py", "--tag={tag}"]\n'
@@ -132,8 +132,29 @@ async def test_a_settings_directory_comes_before_a_built_in_one(tmp_path: Path) 
 
 
 async def test_a_tag_that_no_image_has_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImageNotFound, match=r'"thing" has no tag "2\.0", but 1\.\*; .*tarry images add thing DIRECTORY '):
+    advice = r'"thing" has no tag "2\.0", but 1\.\*; use one of these .* this tag alone: tarry images add thing:2\.0 DIRECTORY '
+    with pytest.raises(ImageNotFound, match=advice):
         await ImageCatalogue([image(tmp_path / "thing", GOOD)], tmp_path).check("thing:2.0")
+
+
+@pytest.mark.parametrize(
+    ("repositories", "tags", "hidden"),
+    [
+        (["sagemaker-xgboost"], ["*"], {"sagemaker-xgboost", "sagemaker-xgboost-3.2"}),
+        (["sagemaker-xgboost"], ["3.2*"], {"sagemaker-xgboost-3.2"}),
+        (["sagemaker-xgboost"], ["3.2-0"], set()),
+        (["pytorch-inference"], ["1.?-*", "1.2*", "1.3[.-]*", "1.4[.-]*", "1.5[.-]*"], set()),
+        (["pytorch-inference"], ["1.2[.-]*", "1.3[.-]*", "1.4[.-]*", "1.5[.-]*"], {"pytorch-inference-mms"}),
+        (["pytorch-inference", "xgboost"], ["*"], {"pytorch-inference-mms", "xgboost"}),
+    ],
+)
+def test_an_image_is_hidden_where_others_are_taken_for_all_its_tags(
+    tmp_path: Path, repositories: list[str], tags: list[str], hidden: set[str]
+) -> None:
+    mine = image(tmp_path / "mine", f"repositories = {repositories}\ntags = {tags}\ncommand = ['serve']\n")
+    entries = ImageCatalogue([mine], tmp_path).entries()
+    by = {entry.image.directory.name: hidden_by(entry, entries[:number]) for number, entry in enumerate(entries)}
+    assert {name: source for name, source in by.items() if source is not None} == dict.fromkeys(hidden, Source.SETTINGS)
 
 
 async def test_how_far_images_are_from_being_started(tmp_path: Path) -> None:
@@ -182,7 +203,7 @@ async def test_a_refusal_is_short_and_has_what_may_have_been_meant(tmp_path: Pat
         await ImageCatalogue([], tmp_path).check(reference)
     assert nearest in str(caught.value)
     assert "tarry images list" in str(caught.value)
-    assert len(str(caught.value)) <= 300
+    assert len(str(caught.value)) <= 340
 
 
 WORKERS = "SAGEMAKER_MODEL_SERVER_WORKERS"

@@ -60,6 +60,41 @@ def test_what_a_reference_means(data_dir: Path) -> None:
     assert (lines["tag"], lines["command"], lines["environment state"]) == ("7", "{image}/serve serve", "needs none")
 
 
+def test_show_says_whether_it_can_be_started(tmp_path: Path) -> None:
+    """An environment that needs an interpreter which is not there."""
+    for name, python in {"good": sys.executable, "bad": "3.1"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "serve.py").touch()
+        place = ("--data-dir", str(tmp_path / "data"))
+        assert tarry("add", name, str(tmp_path / name), "--python", python, *place).returncode == 0
+    good, bad = (tarry("show", name, *place) for name in ("good", "bad"))
+    assert (good.returncode, good.stdout.splitlines()[-1]) == (0, "startable\tyes")
+    assert bad.returncode == 1
+    assert bad.stdout.splitlines()[-1].startswith('startable\tno: Image "bad" needs Python 3.1, and there is none')
+    document = tarry("show", "bad", *place, "--json")
+    assert document.returncode == 1
+    assert json.loads(document.stdout)["Environment"]["State"] == "cannot be built"
+
+
+def test_an_image_that_takes_the_place_of_a_built_in_one_says_so(data_dir: Path, tmp_path: Path) -> None:
+    mine, place = str(tmp_path / "mine"), ("--data-dir", str(data_dir))
+    one = tarry("add", "sagemaker-xgboost:1.7-1", mine, *place)
+    assert one.stderr == (
+        "It is taken in place of the built-in image from now on, for sagemaker-xgboost with the tags 1.7-1. "
+        f"The built-in one again: tarry images remove sagemaker-xgboost:1.7-1 --data-dir {data_dir}\n"
+    )
+    assert not tarry("add", "sagemaker-xgboost:own", mine, *place).stderr
+    every = tarry("add", "sagemaker-xgboost", mine, TARRY_DATA_DIR=str(data_dir)).stderr
+    assert "for sagemaker-xgboost with the tags 0.90-1, 0.90-2, 1.0-1, 1.2-1 and " in every
+    assert every.endswith("The built-in one again: tarry images remove sagemaker-xgboost\n")
+    sources = {
+        line.split("\t")[2] for line in tarry("list", *place).stdout.splitlines() if line.startswith("sagemaker-xgboost\t")
+    }
+    assert sources == {"added", "built-in, hidden by added"}
+    hidden = {each["Directory"]: each["HiddenBy"] for each in as_json("list", *place)["Images"]}
+    assert set(hidden.values()) == {None, "added"}
+
+
 def test_an_unknown_reference_says_what_to_do(tmp_path: Path) -> None:
     done = tarry("show", "nobody-knows:1", "--data-dir", str(tmp_path))
     assert done.returncode == 1
@@ -101,7 +136,7 @@ def test_a_running_servers_environments_are_looked_at(data_dir: Path, tmp_path: 
 
 def test_that_images_have_no_effect_in_docker_is_told(data_dir: Path, tmp_path: Path) -> None:
     (data_dir / "tarry.toml").write_text('[engine]\nkind = "docker"\n')
-    for command in (["list"], ["build", "my-model:7"], ["add", "my-model", str(tmp_path / "mine")]):
+    for command in (["list"], ["show", "my-model"], ["build", "my-model:7"], ["add", "my-model", str(tmp_path / "mine")]):
         done = tarry(*command, "--data-dir", str(data_dir))
         assert done.returncode == 0
         assert "no effect there" in done.stderr
