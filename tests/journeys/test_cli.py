@@ -191,8 +191,11 @@ def test_lists_choose_and_tell_of_more(server: ServerProcess, endpoint: str, tmp
     with terminal(server, "invocations", "show", "listed") as page:
         assert page.finish() == 0
     assert "\x1b[31mFailed" in page.text
-    for words in ("Received", "Claimed", "Decided", "same inference id"):
+    for words in ("Received", "Claimed", "Decided", "same inference id", f"tarry logs {endpoint}\r\n"):
         assert words in page.text
+    with terminal(server, "invocations", "list", *chosen) as page:
+        assert page.finish() == 0
+    assert page.text.endswith(f"What the model server printed: tarry logs {endpoint}\r\n")
     assert len(told(server, "invocations", "list", "--inference-id", "listed")) == 3
     (over,) = told(server, "invocations", "stop", "listed")
     assert (over["InvocationId"], over["State"]) == (newest["InvocationId"], "Failed")
@@ -266,6 +269,25 @@ def test_what_waits_is_moved_in_the_queue(server: ServerProcess, endpoint: str, 
     assert (running.code, running.out) == (1, "")
     assert "does not wait any more: it is Running" in running.err
     told(server, "invocations", "stop", first, second)
+
+
+def test_what_waits_for_an_endpoint_without_instances_is_told_where_to_look(
+    server: ServerProcess, endpoint: str, busy: str, input_file: Path
+) -> None:
+    where = "The endpoint has no instance in service. Why: tarry endpoints show"
+    waits = told(server, "invoke", endpoint, input_file)["InvocationId"]
+    with terminal(server, "invocations", "show", waits) as page:
+        assert page.finish() == 0
+    assert where not in page.text
+    told(server, "invocations", "stop", waits)
+    deploy.endpoint(server, "cli-none", BUCKET)
+    none = [{"VariantName": "v", "DesiredInstanceCount": 0}]
+    server.client("sagemaker").update_endpoint_weights_and_capacities(EndpointName="cli-none", DesiredWeightsAndCapacities=none)
+    deploy.in_service(server, "cli-none")
+    waits = told(server, "invoke", "cli-none", input_file)["InvocationId"]
+    with terminal(server, "invocations", "show", waits) as page:
+        assert page.finish() == 0
+    assert page.text.endswith(f"{where} cli-none\r\n")
 
 
 def test_the_retry_policy_of_an_endpoint(server: ServerProcess, endpoint: str) -> None:

@@ -6,7 +6,7 @@ The exit code says how it ended. Ctrl-C ends the waiting only: the invocation go
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -19,6 +19,7 @@ from tarry.aws.client import Refusal, Target, call, read_object
 from tarry.cli.rendering import ENDED, between, progress
 from tarry.cli.shared import Server, hint, messages, print_json, printable, working
 from tarry.core.errors import DependencyError, InvalidRequest
+from tarry.core.failure_reasons import SEE_LOGS
 
 
 def _check_output(output: Path | None) -> Path | None:
@@ -73,9 +74,9 @@ def _wait(target: Target, invocation_id: str, status: Status) -> dict[str, Any]:
         wait_s = _LOOK_S if messages.is_terminal else _WAIT_S
 
 
-def finish(target: Target, invocation: dict[str, Any], output: Path | None, *, as_json: bool) -> typer.Exit:
+def finish(server: Server, invocation: dict[str, Any], output: Path | None, *, as_json: bool) -> typer.Exit:
     """Print or save the answer of an ended invocation, or say why there is none; what to leave with."""
-    completed = invocation["State"] == "Completed"
+    target, completed = server.target, invocation["State"] == "Completed"
     if as_json:
         print_json(invocation)
     if completed and output is not None:
@@ -85,7 +86,16 @@ def finish(target: Target, invocation: dict[str, Any], output: Path | None, *, a
         _print_answer(target, invocation["OutputLocation"])
     elif not completed and not as_json:
         _tell_failure(target, invocation)
+        hint_at_logs(server, [invocation])
     return typer.Exit(EXIT_CODES[invocation["State"]])
+
+
+def hint_at_logs(server: Server, invocations: Iterable[dict[str, Any]]) -> None:
+    """Where the logs are that the reasons of some of these speak of."""
+    told = {each["EndpointName"] for each in invocations if SEE_LOGS in each.get("Reason", "")}
+    if told:
+        which = told.pop() if len(told) == 1 else "ENDPOINT"
+        hint(f"What the model server printed: {server.command(f'logs {which}')}")
 
 
 def _took(invocation: dict[str, Any]) -> str:

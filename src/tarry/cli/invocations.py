@@ -10,7 +10,7 @@ import typer
 
 from tarry.aws.client import Refusal, call, pages
 from tarry.cli import rendering
-from tarry.cli.following import Output, finish, follow
+from tarry.cli.following import Output, finish, follow, hint_at_logs
 from tarry.cli.shared import (
     AsJson,
     DataDir,
@@ -94,6 +94,7 @@ def list_invocations(  # noqa: PLR0913, PLR0917 - one parameter a flag
         print_json(found[:limit])
     else:
         _print_invocations(found[:limit])
+        hint_at_logs(server, found[:limit])
     if not found:
         hint("There is none.")
     if len(found) > limit:
@@ -115,6 +116,10 @@ def show(id: Name, data_dir: DataDir, as_json: AsJson = False) -> None:
     print_entries(rendering.ATTEMPT_COLUMNS, attempts, flexible=-1, title="attempts")
     if others := answer.get("SameInferenceId", ())[1:]:
         _print_invocations(others, "same inference id")
+    hint_at_logs(server, [invocation])
+    if invocation["State"] == "Queued" and not _is_served(server, invocation["EndpointName"]):
+        why = server.command(f"endpoints show {invocation['EndpointName']}")
+        hint(f"The endpoint has no instance in service. Why: {why}")
 
 
 @app.command()
@@ -122,7 +127,7 @@ def watch(id: Name, data_dir: DataDir, output: Output = None, as_json: AsJson = 
     """Wait for an invocation and print its answer, as `tarry invoke --wait` does."""
     server = Server.of(data_dir)
     found = _find(server, id)["Invocation"]
-    raise finish(server.target, follow(server, found["InvocationId"]), output, as_json=as_json)
+    raise finish(server, follow(server, found["InvocationId"]), output, as_json=as_json)
 
 
 @app.command()
@@ -196,6 +201,15 @@ def redrive(  # noqa: PLR0913, PLR0917 - one parameter a flag
     if answer["Remaining"]:
         messages.print(f"{answer['Remaining']} are left: {printable(answer.get('Reason', ''))}")
         raise typer.Exit(1)
+
+
+def _is_served(server: Server, endpoint: str) -> bool:
+    """Whether an instance of the endpoint is in service, or the endpoint is no more."""
+    try:
+        described = call(server.target, "DescribeEndpoint", service="sagemaker", EndpointName=endpoint)
+    except Refusal:
+        return True
+    return rendering.current_instances(described) > 0
 
 
 def _print_invocations(summaries: Iterable[rendering.Document], title: str | None = None) -> None:

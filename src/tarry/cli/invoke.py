@@ -64,7 +64,7 @@ def invoke_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     accepted = _invoke(server, headers, {"EndpointName": endpoint, **params})
     if wait or output is not None:
         messages.print(f"invocation {accepted['InvocationId']}{', as before' if 'Repeated' in accepted else ''}")
-        raise finish(server.target, follow(server, accepted["InvocationId"]), output, as_json=as_json)
+        raise finish(server, follow(server, accepted["InvocationId"]), output, as_json=as_json)
     _show(accepted, server, as_json=as_json)
 
 

@@ -168,15 +168,19 @@ def attempt_entries(invocation: Document, now: datetime) -> Iterator[Entry]:
         )
 
 
+def current_instances(endpoint: Document) -> int:
+    """How many instances of an endpoint are in service."""
+    return sum(variant.get("CurrentInstanceCount", 0) for variant in endpoint.get("ProductionVariants", ()))
+
+
 def endpoint_entry(endpoint: Document, now: datetime) -> Entry:
     """A description of an endpoint with that of its queue in ``Queue``, shown as in ENDPOINT_COLUMNS."""
     queue, variants = endpoint["Queue"], endpoint.get("ProductionVariants", ())
-    current = sum(variant.get("CurrentInstanceCount", 0) for variant in variants)
     desired = sum(variant.get("DesiredInstanceCount", 0) for variant in variants)
     shown = (
         endpoint["EndpointName"],
         coloured(endpoint["EndpointStatus"]),
-        f"{current}/{desired}",
+        f"{current_instances(endpoint)}/{desired}",
         str(queue["QueuedCount"]),
         str(queue["DelayedCount"]),
         str(queue["RunningCount"]),

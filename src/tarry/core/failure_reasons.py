@@ -12,7 +12,8 @@ from tarry.core.invocation import FinalAttempt, Invocation
 from tarry.core.names import S3Location
 from tarry.core.notifications import iso_millis
 
-_SEE_LOGS = "See the SageMaker Endpoint logs in your account for more information."
+SEE_LOGS = "See the SageMaker Endpoint logs in your account for more information."
+"""In each reason that the container knows more of."""
 
 
 def container_error(status: int, where: str | None = None) -> str:
@@ -20,7 +21,7 @@ def container_error(status: int, where: str | None = None) -> str:
     # AWS: the 5xx wording is quoted in awsdocs/amazon-sagemaker-developer-guide#203 and in awslabs/osml-model-runner.
     # OURS: 4xx and the rest follow its pattern.
     kind = "server" if status >= 500 else "client"
-    return f"ClientError: Received {kind} error ({status}) from {_model(where)}. {_SEE_LOGS}"
+    return f"ClientError: Received {kind} error ({status}) from {_model(where)}. {SEE_LOGS}"
 
 
 def input_missing(location: str) -> str:
@@ -52,7 +53,7 @@ def timed_out(invocation: Invocation, where: str | None = None, status: int | No
     missed = "did not answer" if status is None else f"began to answer ({status}) and did not come to an end"
     return (
         f"ClientError: The {_model(where)} {missed} within {invocation.timeout_s} seconds (InvocationTimeoutSeconds). "
-        f"{_SEE_LOGS} Raise InvocationTimeoutSeconds (at most 3600), or the model server's own time limits. "
+        f"{SEE_LOGS} Raise InvocationTimeoutSeconds (at most 3600), or the model server's own time limits. "
         f"If none is answered, its workers may die behind a healthy /ping: tarry logs {invocation.endpoint_name} shows why."
     )
 
@@ -60,7 +61,7 @@ def timed_out(invocation: Invocation, where: str | None = None, status: int | No
 def broken_answer(detail: str, where: str | None = None, status: int | None = None) -> str:
     """OURS: the container's answer breaks the contract, or the connection broke while the container lives on."""
     answer = "answer" if status is None else f"answer ({status})"
-    return f"ClientError: The {answer} of the {_model(where)} could not be used: {detail} {_SEE_LOGS}"
+    return f"ClientError: The {answer} of the {_model(where)} could not be used: {detail} {SEE_LOGS}"
 
 
 def upload_failed(location: str, detail: str) -> str:
@@ -76,7 +77,7 @@ def unforeseen(error: Exception) -> str:
 def lost(attempts: int, last: str | None) -> str:
     """OURS: the instance died under this request again and again; ``last`` is why the last attempt was lost, in sentences."""
     said = f"InternalError: The instance or the server died while working on this request, {attempts} times."
-    return f"{said} The last time: {last} {_SEE_LOGS}" if last else f"{said} {_SEE_LOGS}"
+    return f"{said} The last time: {last} {SEE_LOGS}" if last else f"{said} {SEE_LOGS}"
 
 
 def expired(invocation: Invocation) -> str:
