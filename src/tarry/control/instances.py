@@ -53,7 +53,7 @@ WATCH_EVERY_S = 2.0
 LOOK_EVERY_S = STARTUP_PING_EVERY_S
 SILENT_PINGS = 3
 """OURS: after so many pings in a row without 200 an instance gets no new work until it answers."""
-LOG_LINES = 40
+LOG_LINES = 200
 STORE_PAUSE_S = 1.0
 
 START_ERRORS = (ImageNotFound, ImageBroken, ModelDataError, InstanceStartError)

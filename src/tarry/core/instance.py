@@ -1,12 +1,16 @@
 """One running copy of a variant's container: its states, what may follow what, and how its failure is told."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 from urllib.parse import quote
 
 FAILURE_REASON_CHARS_MAX = 1024  # AWS: DescribeEndpoint API reference, FailureReason
 _LOG_HEADING = "\nLast lines of the model server's log:\n"
+_VARIES = re.compile(r"^[\d\s:.,+/\[\]TZ-]+|(?<=\d):\d{4,5}\b")
+"""What differs in lines that say the same: the time at their beginning, and the port of whoever asks."""
 _PING_FAILURE_END = "in the data directory.)"
 
 
@@ -103,13 +107,22 @@ def cause_of(failure_reason: str) -> str:
 
 
 def explain_failure(cause: str, log_lines: Sequence[str]) -> str:
-    """A FailureReason: the cause, then as many of the last lines of the log as fit into 1024 characters."""
+    """A FailureReason: the cause, then as many of the last lines of the log as fit into 1024 characters.
+
+    What a model server says at each GET /ping must not take the place of why: lines that repeat are one, with a count.
+    """
     cause = cause[:FAILURE_REASON_CHARS_MAX]
     room = FAILURE_REASON_CHARS_MAX - len(cause) - len(_LOG_HEADING)
-    log = "\n".join(log_lines).strip()
+    log = "\n".join(_without_repetitions(log_lines)).strip()
     if room <= 0 or not log:
         return cause
     return cause + _LOG_HEADING + log[-room:]
+
+
+def _without_repetitions(lines: Sequence[str]) -> Iterator[str]:
+    for _, alike in groupby(lines, key=lambda line: _VARIES.sub("", line).strip() or line.strip()):
+        *before, last = alike
+        yield f"{last} ({len(before) + 1} times)" if before and last.strip() else last
 
 
 def in_short(reason: str) -> str:
