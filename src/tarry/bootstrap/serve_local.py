@@ -37,7 +37,7 @@ class Wanted:
     archive: Path
     image: str
     environment: Mapping[str, str]
-    environments_dir: Path
+    environments_dir: Path | None
     data_dir: Path | None = None
     """Whose images there are besides the built-in ones, and whose settings say where instances run."""
     startup_timeout_s: int = 480

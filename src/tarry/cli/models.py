@@ -34,7 +34,7 @@ def package(
         messages.print(Text.assemble(("doubtful:", "bold yellow"), f" {doubt}"))
     if made.left_out:
         messages.print(f"left out: {', '.join(sorted(made.left_out)[:20])}")
-    typer.echo(f"{output}: {made.files} files, {made.size} bytes")
+    typer.echo(f"{output}: {made.files} {'file' if made.files == 1 else 'files'}, {made.size} bytes")
     hint(f"Try it: tarry serve-local {output} --image IMAGE --input FILE")
 
 
@@ -46,7 +46,10 @@ def serve_local(  # noqa: PLR0913, PLR0917 - one parameter a flag
     accept: Annotated[str | None, typer.Option(help="Content type that the answer should have.")] = None,
     env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, as in the model's Environment; may repeat.")] = None,
     environments: Annotated[
-        Path | None, typer.Option(help="Where the images' environments are kept. [default: ~/.cache/tarry/environments]")
+        Path | None,
+        typer.Option(
+            help="Where the images' environments are kept. [default: those of --data-dir, without it ~/.cache/tarry/environments]"
+        ),
     ] = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Directory whose images and engine settings count.")] = None,
 ) -> None:
@@ -55,7 +58,6 @@ def serve_local(  # noqa: PLR0913, PLR0917 - one parameter a flag
     Exit code 0: it is healthy and has answered with 2xx; 3: it is not, or has not. The end of its log is shown.
     """
     from tarry.bootstrap import serve_local as local  # noqa: PLC0415 - slow to import
-    from tarry.bootstrap.images import default_environments  # noqa: PLC0415
     from tarry.bootstrap.log import configure_log  # noqa: PLC0415
 
     configure_log("warning")  # to standard error: standard output is for the report
@@ -71,7 +73,7 @@ def serve_local(  # noqa: PLR0913, PLR0917 - one parameter a flag
         archive=archive,
         image=image,
         environment=dict(_pair(text) for text in env or ()),
-        environments_dir=environments or default_environments(),
+        environments_dir=environments,
         data_dir=data_dir,
         request=request,
     )
