@@ -175,7 +175,8 @@ def current_instances(endpoint: Document) -> int:
 
 def endpoint_entry(endpoint: Document, now: datetime) -> Entry:
     """A description of an endpoint with that of its queue in ``Queue``, shown as in ENDPOINT_COLUMNS."""
-    queue, variants = endpoint["Queue"], endpoint.get("ProductionVariants", ())
+    queue, pending = endpoint["Queue"], endpoint.get("PendingDeploymentSummary", {})
+    variants = endpoint.get("ProductionVariants") or pending.get("ProductionVariants", ())  # a new one has the latter alone
     desired = sum(variant.get("DesiredInstanceCount", 0) for variant in variants)
     shown = (
         endpoint["EndpointName"],

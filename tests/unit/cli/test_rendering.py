@@ -161,6 +161,8 @@ def test_an_endpoint_tells_its_reason_or_what_it_waits_for() -> None:
     assert rendering.endpoint_entry({**endpoint, **waiting, "FailureReason": "broken"}, NOW).note == "broken"
     new = {"EndpointName": "e", "EndpointStatus": "Creating", "Queue": {"QueuedCount": 0, "DelayedCount": 0, "RunningCount": 0}}
     assert texts(rendering.endpoint_entry(new, NOW).shown)[2] == "0/0"
+    coming = {"PendingDeploymentSummary": {"ProductionVariants": [{"CurrentInstanceCount": 0, "DesiredInstanceCount": 2}]}}
+    assert texts(rendering.endpoint_entry({**new, **coming}, NOW).shown)[2] == "0/2"
 
 
 FAILED: dict[str, Any] = {
