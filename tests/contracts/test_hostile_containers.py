@@ -13,6 +13,7 @@ import pytest
 import uvloop
 from tests.support.raw_container import WAIT_S, Connection, RawContainer, Script, answering, stalling
 
+from tarry.backends.http_exchange import Recognise
 from tarry.backends.modelserver import HttpModelServer
 from tarry.core.errors import ModelResponseInvalid, ModelServerNotConnected, ModelServerTimeout, ModelServerUnreachable
 from tarry.ports import ModelRequest
@@ -40,9 +41,11 @@ async def pieces(size: int) -> AsyncIterator[bytes]:
         yield b"x" * min(256 * 1024, size - start)
 
 
-async def ask(container: RawContainer, size: int = 1, timeout_s: float = WAIT_S) -> tuple[int, bytes]:
+async def ask(
+    container: RawContainer, size: int = 1, timeout_s: float = WAIT_S, recognise: Recognise | None = None
+) -> tuple[int, bytes]:
     request = ModelRequest(headers={"Content-Type": "text/csv"}, size=size, chunks=pieces(size))
-    async with HttpModelServer().invoke(container.address, request, timeout_s=timeout_s) as response:
+    async with HttpModelServer(recognise).invoke(container.address, request, timeout_s=timeout_s) as response:
         body = b"".join([chunk async for chunk in response.chunks])
         assert response.size in (None, len(body))
         return response.status, body
@@ -145,6 +148,16 @@ def test_whoever_is_gone_after_such_an_answer_may_have_been_cut_off(run: Run, pr
 
     with RawContainer(script) as container, pytest.raises(ModelServerUnreachable, match="ended with its answer"):
         run(ask(container))
+
+
+def test_a_stranger_on_its_port_is_no_sign_that_it_lives(run: Run) -> None:
+    known = iter([True])
+
+    async def recognise(_: int) -> bool:
+        return next(known, False)
+
+    with RawContainer(answering(WITHOUT_LENGTH)) as container, pytest.raises(ModelServerUnreachable, match="ended with its"):
+        run(ask(container, recognise=recognise))
 
 
 def test_such_an_answer_ends_with_its_connection_alone(run: Run) -> None:

@@ -41,6 +41,41 @@ def test_all_that_the_dockerfile_names_is_there(tmp_path: Path) -> None:
     assert not list((tmp_path / "context").rglob("__pycache__"))
 
 
+LINES = (
+    "FROM ${BASE} AS build",
+    "COPY wheels /wheels",
+    "COPY serving /opt/serving",
+    "RUN python3 -m venv /opt/environment \\",
+    "--no-cache-dir --disable-pip-version-check --find-links /wheels --no-deps --require-hashes --only-binary :all: -r",
+    "--find-links /wheels --no-deps --require-hashes --no-build-isolation -r",
+    "FROM ${BASE}\n",
+    "COPY --from=build /opt/environment /opt/environment",
+    "COPY serving /opt/serving",
+    "COPY serve /usr/local/bin/serve",
+    "ENV PATH=/opt/environment/bin:$PATH",
+    'CMD ["serve"]',
+)
+"""What nothing can be left out of, in this order."""
+
+
+def test_the_steps_of_a_build_are_all_there_and_in_their_order(tmp_path: Path) -> None:
+    dockerfile = written(tmp_path, f"{REGISTRY}/pytorch-inference:1.8.1-cpu-py3")
+    place = 0
+    for line in LINES:
+        place = dockerfile.index(line, place) + len(line)
+    serve = (tmp_path / "context/serve").read_text()
+    assert serve.startswith("#!/bin/sh\nset -e\nexport HOME=/tmp/home\nmkdir -p $HOME\ncd $HOME\nexec ")
+
+
+def test_what_is_no_part_of_an_image_is_not_copied(tmp_path: Path) -> None:
+    mine = image(tmp_path / "mine", 'command = ["{image}/serve"]\n')
+    for name in (".git/config", ".venv/bin/python", "__pycache__/x.pyc", "y.pyc", "kept/z"):
+        (mine / name).parent.mkdir(parents=True, exist_ok=True)
+        (mine / name).touch()
+    written(tmp_path, "mine:1", mine)
+    assert sorted(file.name for file in (tmp_path / "context/serving").iterdir()) == ["image.toml", "kept"]
+
+
 def test_an_image_that_uses_anothers_files_finds_them(tmp_path: Path) -> None:
     dockerfile = written(tmp_path, "xgboost:latest")
     assert '-r "/opt/serving/sagemaker-xgboost/requirements.txt"' in dockerfile
