@@ -15,7 +15,7 @@ from tests.support.deploy import wish
 from tests.support.server_process import ServerProcess
 
 BUCKET = "stuck-test"
-WAIT_S = 90
+WAIT_S = 240
 UNANSWERED_S = 15
 SETTINGS = {"TARRY_ENGINE__UNANSWERED_S": str(UNANSWERED_S), "TARRY_ENGINE__STOP_GRACE_S": "300"}
 """The grace is longer than anybody here waits: no test depends on it."""
@@ -77,7 +77,7 @@ def _instances(invocation: dict[str, Any]) -> list[str]:
     return [attempt["InstanceId"] for attempt in invocation["Attempts"]]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_an_instance_that_hangs_for_ever_is_replaced_while_the_other_serves(server: ServerProcess) -> None:
     endpoint = Endpoint(server, "Hangs", instances=2, concurrency=1)
     fatal = endpoint.ended(endpoint.ask(wish(hang=True), InvocationTimeoutSeconds=1))
@@ -113,20 +113,20 @@ def test_workers_that_die_behind_a_healthy_ping_are_told_of(server: ServerProces
     assert deploy.in_service(server, "Workers")["EndpointStatus"] == "InService"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_what_a_stopped_process_holds_goes_to_its_successor(server: ServerProcess) -> None:
     endpoint = Endpoint(server, "Stops", concurrency=2)
     with socket.create_server(("127.0.0.1", 0)) as meeting:
         meeting.settimeout(WAIT_S)
         held = endpoint.ask(wish(meet=meeting.getsockname()[1]))
         first, _ = meeting.accept()
-        process = endpoint.process()
-        process.send_signal(signal.SIGSTOP)
-        queued = [endpoint.ask(b"queued") for _ in range(5)]
-        endpoint.wait_for(1, NO_ANSWER)
-        again, _ = meeting.accept()  # as it is with its successor now
-        again.close()
-        first.close()
+        with first:
+            process = endpoint.process()
+            process.send_signal(signal.SIGSTOP)
+            queued = [endpoint.ask(b"queued") for _ in range(5)]
+            endpoint.wait_for(1, NO_ANSWER)
+            again, _ = meeting.accept()  # as it is with its successor now
+            again.close()
     found = endpoint.ended(held)
     assert found["State"] == "Completed"
     assert [attempt["Result"] for attempt in found["Attempts"]] == ["Lost", "Decided"]
