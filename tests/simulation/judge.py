@@ -41,6 +41,8 @@ class Judge:
         self._terms = terms
         self._lease_us = int(terms.lease_s * 1_000_000)
         self._epoch = 0
+        self._gone: dict[str, bool] = {}
+        """Of endpoints with invocations: whether they were being deleted at the last look."""
 
     @property
     def rows(self) -> Mapping[str, Row]:
@@ -90,6 +92,7 @@ class Judge:
                     self._changed(part, invocation_id, old, row)
             self._check_order(before)
             self._count_waiting(before)
+        self._gone = {of: self._is_gone(of) for of in self._gone.keys() | {row.invocation.endpoint_id for row in now.values()}}
         self._check_objects()
         self._check_told()
 
@@ -133,7 +136,7 @@ class Judge:
             require(row.lost == old.lost, "P4", f"{name} lost an attempt that nobody made")
             require(row.state is not S.DELAYED or old.state is S.DELAYED, "retry", f"{name} is delayed, and nobody asked for it")
         if old.state is S.DELAYED and row.state is not S.DELAYED:
-            due = (old.due_at_us or 0) <= self._now_us() or row.stop_requested or self._is_gone(row)
+            due = (old.due_at_us or 0) <= self._now_us() or row.stop_requested or self._is_gone(row.invocation.endpoint_id)
             require(due, "retry", f"{name} is tried again too early")
         if row.token is not None and old.token != row.token:
             self._lease_given(part, name, old, row)
@@ -147,7 +150,7 @@ class Judge:
     def _came(self, name: str, row: Row) -> None:
         require(name in self.ledger.offered, "P1", f"{name} was never offered")
         require(name not in self.ledger.refused, "P5", f"{name} was refused and is there")
-        require(not self._is_gone(row), "P2", f"{name} came to a deleted endpoint")
+        require(not self._was_gone(row), "P2", f"{name} came to a deleted endpoint")
         again = [other for other, each in self.rows.items() if each.invocation.redrive_of == row.invocation.redrive_of]
         require(row.invocation.redrive_of is None or again == [name], "redrive", f"{again} repeat the same")
 
@@ -183,7 +186,7 @@ class Judge:
     def _require_death(self, name: str, held: Held, old: Row) -> None:
         causes = {machine.cause for machine in self._machines.by_instance.get(held.owner, ())} - {None}
         require(bool(causes), "P4", f"{name} counts a lost attempt, and its instance {held.owner} lives")
-        stopped = causes == {"stopped"} and not self._is_gone(old)
+        stopped = causes == {"stopped"} and not self._is_gone(old.invocation.endpoint_id)
         require(not stopped, "P4", f"{name} counts a lost attempt, and its instance was stopped under it")
 
     def _lease_given(self, part: Part, name: str, old: Row, row: Row) -> None:
@@ -202,7 +205,7 @@ class Judge:
         instance = self._durable.entity(Instance, owner)
         in_service = instance is not None and instance.state is InstanceState.IN_SERVICE
         require(in_service, "P4", f"{name} was claimed by {owner}, which is not in service")
-        require(not self._is_gone(row), "P2", f"{name} was claimed after its endpoint's deletion")
+        require(not self._was_gone(row), "P2", f"{name} was claimed after its endpoint's deletion")
         require(self._place_of(owner) in self._places_of(row), "routing", f"{name} is not for {owner}")
 
     def _lease_moved(self, name: str, held: Held, row: Row) -> None:
@@ -340,9 +343,14 @@ class Judge:
     def _now_us(self) -> int:
         return self._terms.clock.now_us()
 
-    def _is_gone(self, row: Row) -> bool:
-        endpoint = self._durable.entity(Endpoint, row.invocation.endpoint_id)
+    def _is_gone(self, endpoint_id: str) -> bool:
+        endpoint = self._durable.entity(Endpoint, endpoint_id)
         return endpoint is None or endpoint.status in _GONE
+
+    def _was_gone(self, row: Row) -> bool:
+        """Before what has just been committed: the deletion may be a later part of the same commit."""
+        of = row.invocation.endpoint_id
+        return self._gone[of] if of in self._gone else self._is_gone(of)
 
 
 __all__ = ["Judge", "Violation"]
