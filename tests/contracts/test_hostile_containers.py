@@ -61,7 +61,9 @@ def refused(run: Run, script: Script, error: type[Exception], message: str, **as
 
 
 def _connected_to(container: RawContainer) -> list[object]:
-    return [each for each in psutil.Process().net_connections("tcp") if each.raddr and each.raddr.port == container.port]
+    """Not what others in this process have left of a server that had the same port before."""
+    ours = psutil.Process().net_connections("tcp")
+    return [each for each in ours if each.raddr and each.raddr.port == container.port and each.laddr.port in container.peers]
 
 
 # ------------------------------------------------------------------------------------------------------ answers that count

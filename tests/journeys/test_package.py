@@ -30,7 +30,7 @@ def test_a_directory_becomes_an_archive_that_answers(tmp_path: Path) -> None:
     stacks.write(tmp_path, {"in.json": "[1]"})
     assert _tarry(tmp_path, "package", "model")[:2] == (
         0,
-        f"model.tar.gz: 1 files, {(tmp_path / 'model.tar.gz').stat().st_size} bytes\n",
+        f"model.tar.gz: 1 file, {(tmp_path / 'model.tar.gz').stat().st_size} bytes\n",
     )
     code, said, _ = _serve(tmp_path, "--input", "in.json", "--env", "COLOUR=blue")
     assert code == 0

@@ -78,6 +78,8 @@ class RawContainer:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.connections: list[Connection] = []
+        self.peers: set[int] = set()
+        """The other ends' ports."""
         self.gone = threading.Event()
         """Set when some script has seen that the other end was gone."""
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -106,7 +108,8 @@ class RawContainer:
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                sock, _ = self._listener.accept()
+                sock, peer = self._listener.accept()
+                self.peers.add(peer[1])
                 self.connections.append(Connection(sock))
                 self._threads.append(threading.Thread(target=self._serve, args=(self.connections[-1],)))
                 self._threads[-1].start()
