@@ -73,7 +73,7 @@ def _context(stack: Stack, directory: Path) -> Path:
 
 def _locks(context: Path) -> Iterator[Path]:
     """The requirements files that the Dockerfile installs."""
-    for word in (context / "Dockerfile").read_text().split():
+    for word in (context / "Dockerfile").read_text().replace('"', " ").split():
         if word.startswith("/opt/serving/") and word.endswith(".txt"):
             yield context / word.removeprefix("/opt/")
 
