@@ -1,6 +1,7 @@
 """What ports.Ids promises, held against the system's and the fake (which need not be unguessable)."""
 
 import re
+import time
 import uuid
 
 import pytest
@@ -25,6 +26,22 @@ def test_uuids_are_version_4_in_their_usual_form_and_never_repeat(ids: Ids) -> N
         value = uuid.UUID(text)
         assert str(value) == text
         assert (value.version, value.variant) == (4, uuid.RFC_4122)
+
+
+def test_time_ordered_uuids_are_version_7_in_the_order_in_which_they_were_made(ids: Ids) -> None:
+    made = [ids.time_ordered_uuid() for _ in range(MANY)]
+    assert len(set(made)) == MANY
+    for text in made:
+        value = uuid.UUID(text)
+        assert str(value) == text
+        assert (value.version, value.variant) == (7, uuid.RFC_4122)
+    assert [text[:18] for text in made] == sorted(text[:18] for text in made)  # the rest is random
+
+
+def test_a_time_ordered_uuid_of_the_system_tells_its_millisecond() -> None:
+    before_ms = time.time_ns() // 1_000_000
+    told_ms = uuid.UUID(SystemIds().time_ordered_uuid()).int >> 80
+    assert before_ms <= told_ms <= time.time_ns() // 1_000_000
 
 
 def test_tokens_are_url_safe_long_enough_and_never_repeat(ids: Ids) -> None:

@@ -24,7 +24,7 @@ from tarry.core.endpoint import Endpoint
 from tarry.core.invocation import Invocation, InvocationState, Outcome
 from tarry.embedded.buckets.buckets import Buckets
 from tarry.embedded.buckets.store import EmbeddedObjectStore, publish_in_transaction
-from tarry.embedded.topics.notifier import announce_in_transaction, message_id_of
+from tarry.embedded.topics.notifier import announce_in_transaction
 from tarry.ports import ObjectStore, Store, Wakeups
 
 T = TypeVar("T")
@@ -137,7 +137,7 @@ class SqlDurable:
 
     def told(self, notification_id: str) -> Sequence[str] | None:
         """See Durable: one push for each message, since each topic has one subscriber."""
-        return self._told.now().get(message_id_of(notification_id), ()) if self.one_commit else None
+        return self._told.now().get(notification_id, ()) if self.one_commit else None
 
     def fill_disk(self, *, full: bool) -> bool:
         """See Durable."""

@@ -69,6 +69,9 @@ class CountingIds:
     def uuid(self) -> str:
         return f"00000000-0000-4000-8000-{next(self._next):012x}"
 
+    def time_ordered_uuid(self) -> str:
+        return self.uuid()
+
     def token(self) -> str:
         return f"secret-{next(self._next)}"
 

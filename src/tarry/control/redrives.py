@@ -122,7 +122,7 @@ class RedriveCommands:
         again = redriven(
             ended,
             endpoint_id=endpoint.id,
-            invocation_id=self._context.ids.uuid(),
+            invocation_id=self._context.ids.time_ordered_uuid(),
             now_us=self._context.clock.now_us(),
             priority=record.priority,
         )

@@ -41,7 +41,7 @@ class Intake:
         view = await self._directory.lookup(request.endpoint_name)
         _check_input(request)
         now_us = self._clock.now_us()
-        wanted = admit(request, view, invocation_id=self._ids.uuid(), now_us=now_us)
+        wanted = admit(request, view, invocation_id=self._ids.time_ordered_uuid(), now_us=now_us)
         within_s = request.same_within_s
         since_us = None if within_s is None else now_us - within_s * 1_000_000
         accepted = await self._queue.put(wanted, request.body, same_since_us=since_us)

@@ -1,10 +1,10 @@
 """The Notifier port on the embedded topics: one transaction per notification, and repeats that insert nothing.
 
-The end of an invocation does not even need that: topics lie in the queue's own database, and its commit gives them the message.
+A notification's id is its MessageId. The end of an invocation does not even need a transaction of its own: topics lie in the
+queue's database, and its commit gives them the message.
 """
 
 from collections.abc import Sequence
-from uuid import UUID, uuid5
 
 from sqlalchemy import Connection
 
@@ -13,13 +13,6 @@ from tarry.core.notifications import Notification
 from tarry.core.topics import Draft, Message, MessageKind, check_draft
 from tarry.embedded.topics import rows
 from tarry.embedded.topics.topics import Topics
-
-_MESSAGE_IDS = UUID("5a1c6d0e-6a57-4d8e-9f5e-0f9b8c1f2a73")
-
-
-def message_id_of(notification_id: str) -> str:
-    """The MessageId of a notification: the same for every repeat."""
-    return str(uuid5(_MESSAGE_IDS, notification_id))
 
 
 class EmbeddedNotifier:
@@ -35,7 +28,7 @@ class EmbeddedNotifier:
         """
         draft = Draft(text=notification.message)
         try:
-            await self._topics.publish(notification.topic_arn, draft, message_id=message_id_of(notification.id))
+            await self._topics.publish(notification.topic_arn, draft, message_id=notification.id)
         except (Throttled, DependencyError) as error:
             raise PublishError(str(error), permanent=False) from error
         except RequestError as error:
@@ -70,4 +63,4 @@ def _is_possible(draft: Draft) -> bool:
 
 
 def _message(notification: Notification, draft: Draft, now_us: int) -> Message:
-    return Message(id=message_id_of(notification.id), kind=MessageKind.NOTIFICATION, created_at_us=now_us, draft=draft)
+    return Message(id=notification.id, kind=MessageKind.NOTIFICATION, created_at_us=now_us, draft=draft)

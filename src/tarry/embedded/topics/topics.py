@@ -91,7 +91,10 @@ class Topics:
         """
         check_draft(draft)
         message = Message(
-            id=message_id or self._ids.uuid(), kind=MessageKind.NOTIFICATION, created_at_us=self._clock.now_us(), draft=draft
+            id=message_id or self._ids.time_ordered_uuid(),
+            kind=MessageKind.NOTIFICATION,
+            created_at_us=self._clock.now_us(),
+            draft=draft,
         )
 
         def run(connection: Connection) -> int:
