@@ -71,7 +71,8 @@ def _peers(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
     requests = [Signed(PATH, {LOCATION: f"s3://bucket/in/{number}"}) for number in range(200)]
     runs = peers.accepting(requests, options.seconds, options.rounds)
     with ServerProcess(directory / "data") as store:
-        return runs | {"end_to_end": peers.end_to_end(store, options.invocations)}
+        runs["end_to_end"] = peers.end_to_end(store, options.invocations)
+    return runs | {"end_to_end_moto": peers.end_to_end_on_moto(options.invocations)}
 
 
 def _backlog(_directory: Path, options: argparse.Namespace) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The yardstick: a bare ASGI application on the server that Tarry runs on, with its protocol class, settings and event loop.
 
+With ``--plain`` it runs on uvicorn as it is installed without extras: h11, asyncio's own loop.
+
 It reads the body and answers, byte for byte in length and header for header, as InvokeEndpointAsync does. It verifies nothing
 and keeps nothing: the difference is what Tarry does with a request.
 """
@@ -9,6 +11,7 @@ import socket
 import sys
 from typing import Any
 
+import uvicorn
 import uvloop
 
 from tarry.bootstrap.http import http_server
@@ -37,9 +40,14 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 def main() -> None:
     """Listen on the socket whose descriptor is the first argument."""
-    server = http_server(ServerSettings())
-    server.config.loaded_app = app
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    if "--plain" in sys.argv:
+        server = uvicorn.Server(uvicorn.Config(app, http="h11", lifespan="off", log_config=None, access_log=False))
+        loop_factory = asyncio.new_event_loop
+    else:
+        server = http_server(ServerSettings())
+        server.config.loaded_app = app
+        loop_factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(server.serve(sockets=[socket.socket(fileno=int(sys.argv[1]))]))
 
 

@@ -25,15 +25,15 @@ def show(console: Console, raw: Raw) -> None:
 
 
 def _accept(raw: Raw) -> Table:
-    bare, tarry = raw["accept"]["bare"], raw["accept"]["tarry"]
+    bare, plain, tarry = (raw["accept"][name] for name in ("bare", "bare_plain", "tarry"))
     table = _table(
         "accepted invocations, signed and durable, 64 connections (medians)",
-        ("", "per second", "p50 ms", "p99 ms", "server CPU µs", "wrk cores", "of bare"),
+        ("", "per second", "p50 ms", "p99 ms", "server CPU µs", "wrk cores", "of bare", "of plain"),
     )
-    for name, runs in (("bare ASGI", bare), ("tarry", tarry)):
+    for name, runs in (("bare ASGI", bare), ("plain: bare ASGI, uvicorn without extras", plain), ("tarry", tarry)):
         figures = [f"{_median(runs, key):,.1f}" for key in ("p50_ms", "p99_ms", "server_cpu_us", "wrk_cores")]
-        ratio = f"{_median(runs, 'per_second') / _median(bare, 'per_second'):.2f}"
-        table.add_row(name, f"{_median(runs, 'per_second'):,.0f}", *figures, ratio)
+        ratios = (f"{_median(runs, 'per_second') / _median(of, 'per_second'):.2f}" for of in (bare, plain))
+        table.add_row(name, f"{_median(runs, 'per_second'):,.0f}", *figures, *ratios)
     return table
 
 
@@ -61,8 +61,10 @@ def _peers(raw: Raw) -> Table:
     for name in ("celery", "procrastinate"):
         rate = _median(runs[name], "per_second")
         table.add_row(f"accepting: FastAPI + {name}", f"{rate:,.0f}", f"{ours / rate:.1f}" if ours else "")
-    rate, full = runs["end_to_end"]["per_second"], raw.get("end-to-end", {}).get("full", {}).get("per_second")
-    table.add_row("end to end: Celery, 4 processes, boto3, the same store", f"{rate:,.0f}", f"{full / rate:.1f}" if full else "")
+    full = raw.get("end-to-end", {}).get("full", {}).get("per_second")
+    for part, store in (("end_to_end", "Tarry's S3"), ("end_to_end_moto", "moto's S3 server")):
+        rate = runs[part]["per_second"]
+        table.add_row(f"end to end: Celery, 4 processes, boto3, {store}", f"{rate:,.0f}", f"{full / rate:.1f}" if full else "")
     return table
 
 

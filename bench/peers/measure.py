@@ -1,7 +1,6 @@
 """The peers under the same load as Tarry: accepting, and from S3 object to S3 object."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import boto3
 from tests.support.server_process import STUB_IMAGE, ServerProcess
 
 from bench import load
@@ -48,15 +48,25 @@ def accepting(requests: list[Signed], seconds: int, rounds: int) -> dict[str, An
 
 def end_to_end(store: ServerProcess, count: int) -> dict[str, Any]:
     """A full queue worked off by Celery, with boto3 and Tarry's own S3 front as the store, so that both use the same one."""
-    s3 = store.client("s3")
+    key, secret = DataDirectory(store.data_dir).read_credentials()
+    return _worked_off(store.url, key, secret, count)
+
+
+def end_to_end_on_moto(count: int) -> dict[str, Any]:
+    """The same with moto's S3 server as the store: what Celery does where people have no Tarry."""
+    with services.moto(PYTHON.with_name("moto_server")) as url:
+        return _worked_off(url, "testing", "testing", count)
+
+
+def _worked_off(store_url: str, key: str, secret: str, count: int) -> dict[str, Any]:
+    s3 = boto3.client("s3", endpoint_url=store_url, aws_access_key_id=key, aws_secret_access_key=secret, region_name="us-east-1")
     s3.create_bucket(Bucket=BUCKET)
     s3.put_object(Bucket=BUCKET, Key="in", Body=BODY, ContentType="text/plain")
-    key, secret = DataDirectory(store.data_dir).read_credentials()
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory())
         environ = {
             "BENCH_REDIS": stack.enter_context(services.redis(Path(directory))),
-            "BENCH_S3": store.url,
+            "BENCH_S3": store_url,
             "BENCH_MODEL": stack.enter_context(_model()),
             "AWS_ACCESS_KEY_ID": key,
             "AWS_SECRET_ACCESS_KEY": secret,
@@ -83,33 +93,28 @@ def _fill(environ: Mapping[str, str], *arguments: str) -> str:
 
 @contextmanager
 def _web(app: str, environ: Mapping[str, str], first: Signed) -> Iterator[str]:
-    """A uvicorn of the peers' environment with the same protocol and loop as ours; it has answered the first request."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(2048)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        command = [PYTHON, "-m", "uvicorn", app, "--fd", str(listener.fileno()), "--loop", "uvloop", "--http", "httptools"]
-        process = subprocess.Popen(
-            [*command, "--no-access-log", "--log-level", "error"],
-            env=_environ(environ),
-            cwd=ROOT,
-            pass_fds=[listener.fileno()],
-        )
-        try:
-            ask = urllib.request.Request(url + first.path, data=b"", headers=dict(first.headers), method="POST")
-            urllib.request.urlopen(ask, timeout=services.START_S_MAX).close()
-            yield url
-        finally:
-            process.terminate()
-            process.wait()
+    """A uvicorn of the peers' environment with the same protocol and loop as ours; it has answered the first request.
+
+    By port: from ``--fd`` uvicorn takes a socket for a Unix one, and Nagle's algorithm then holds every answer for 40 ms.
+    """
+    port = services.free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [PYTHON, "-m", "uvicorn", app, "--port", str(port), "--loop", "uvloop", "--http", "httptools"]
+    process = subprocess.Popen([*command, "--no-access-log", "--log-level", "error"], env=_environ(environ), cwd=ROOT)
+    try:
+        services.until_listening(port)
+        ask = urllib.request.Request(url + first.path, data=b"", headers=dict(first.headers), method="POST")
+        urllib.request.urlopen(ask, timeout=services.START_S_MAX).close()
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @contextmanager
 def _model() -> Iterator[str]:
     """The stub model server that Tarry's endpoint has too."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = services.free_port()
     environ = {"PATH": os.environ["PATH"], "SAGEMAKER_BIND_TO_PORT": str(port)}
     process = subprocess.Popen([sys.executable, str(STUB_IMAGE / "serve.py")], env=environ, stderr=subprocess.DEVNULL)
     try:

@@ -22,7 +22,7 @@ def missing() -> list[str]:
 @contextmanager
 def redis(directory: Path) -> Iterator[str]:
     """A Redis that has each write on disk before it answers; its URL."""
-    port = _free_port()
+    port = free_port()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)]
     durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
     process = subprocess.Popen([*command, *durable], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -37,7 +37,7 @@ def redis(directory: Path) -> Iterator[str]:
 @contextmanager
 def postgres(directory: Path) -> Iterator[str]:
     """A PostgreSQL with its own defaults, which are durable; its connection string. It refuses to run as root."""
-    programs, port, data = _postgres_programs(), _free_port(), directory / "postgres"
+    programs, port, data = _postgres_programs(), free_port(), directory / "postgres"
     account = _account()
     data.mkdir()
     for path in (directory, data):
@@ -55,6 +55,19 @@ def postgres(directory: Path) -> Iterator[str]:
         process.wait()
 
 
+@contextmanager
+def moto(program: Path) -> Iterator[str]:
+    """The server of moto, which keeps objects in memory; its URL."""
+    port = free_port()
+    process = subprocess.Popen([program, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until_listening(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def _postgres_programs() -> str | None:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     return str(found[-1]) if found else None
@@ -64,7 +77,8 @@ def _account() -> pwd.struct_passwd:
     return pwd.getpwnam("postgres") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that was free a moment ago."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
