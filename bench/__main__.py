@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--idle", type=float, default=20, help="seconds of idleness that are measured")
     parser.add_argument("--stacks", choices=list(stacks.STACKS), nargs="+", default=list(stacks.STACKS), help="which are started")
     parser.add_argument("--environments", type=Path, help="where those of the stacks stand: without it they are built")
-    parser.add_argument("--only", choices=list(_MEASURES), help="one part alone")
+    parser.add_argument("--only", choices=list(_MEASURES), nargs="+", default=list(_MEASURES), help="some parts alone")
     options = parser.parse_args()
     require_wrk()
     console = Console() if sys.stdout.isatty() else Console(width=TABLE_WIDTH)
@@ -45,7 +45,7 @@ def main() -> None:
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
     }
-    for part in _MEASURES if options.only is None else (options.only,):
+    for part in options.only:
         with tempfile.TemporaryDirectory(prefix="tarry-bench-") as directory, console.status(part):
             raw[part] = _MEASURES[part](Path(directory), options)
     RESULTS.mkdir(exist_ok=True)
@@ -61,8 +61,7 @@ def _accept(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _end_to_end(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
-    with ServerProcess(directory / "data") as server:
-        return end_to_end.measure(server, options.invocations)
+    return end_to_end.measure(directory, options.invocations)
 
 
 def _peers(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -71,8 +70,8 @@ def _peers(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
     requests = [Signed(PATH, {LOCATION: f"s3://bucket/in/{number}"}) for number in range(200)]
     runs = peers.accepting(requests, options.seconds, options.rounds)
     with ServerProcess(directory / "data") as store:
-        runs["end_to_end"] = peers.end_to_end(store, options.invocations)
-    return runs | {"end_to_end_moto": peers.end_to_end_on_moto(options.invocations)}
+        ours = peers.end_to_end(store, options.invocations)
+    return runs | {"end_to_end": {"Tarry's S3": ours, "moto's S3 server": peers.end_to_end_on_moto(options.invocations)}}
 
 
 def _backlog(_directory: Path, options: argparse.Namespace) -> dict[str, Any]:

@@ -13,10 +13,15 @@ def endpoint(server: ServerProcess, *, instances: int, concurrency: int = 4) -> 
     """Deploy and wait until it is in service with this many instances."""
     endpoints(server, [NAME], concurrency=concurrency)
     if instances != 1:
-        sagemaker = server.client("sagemaker")
-        wanted = [{"VariantName": "v", "DesiredInstanceCount": instances}]
-        sagemaker.update_endpoint_weights_and_capacities(EndpointName=NAME, DesiredWeightsAndCapacities=wanted)
-        sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=NAME, WaiterConfig=WAITER)
+        scale(server, instances=instances)
+
+
+def scale(server: ServerProcess, *, instances: int) -> None:
+    """Have so many instances, and wait until it is so."""
+    sagemaker = server.client("sagemaker")
+    wanted = [{"VariantName": "v", "DesiredInstanceCount": instances}]
+    sagemaker.update_endpoint_weights_and_capacities(EndpointName=NAME, DesiredWeightsAndCapacities=wanted)
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=NAME, WaiterConfig=WAITER)
 
 
 def endpoints(server: ServerProcess, names: Sequence[str], *, concurrency: int = 4) -> None:

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -20,34 +21,42 @@ from tarry.bootstrap.directory import DataDirectory
 BODY = b"x" * 1000
 ONE_BY_ONE = 200
 PORT = 29998
+AT_ONCE = (4, 64)
+"""How many invocations the instance gets at once: as Celery has processes, and as one would set for such a model."""
 
 
-def measure(server: ServerProcess, invocations: int) -> dict[str, Any]:
-    """A full queue for the rate, an empty one for the latency, direct calls to the same model server beside them."""
-    deploy.endpoint(server, instances=1)
+def measure(directory: Path, invocations: int) -> dict[str, Any]:
+    """Rates with a full queue, the latency with an empty one, direct calls to the same model server beside them.
+
+    ``full``: accepted and worked off at the same time. ``filled``: all is queued before the instance starts, and the clock
+    runs from the first end to the last, as it does for Celery.
+    """
+    full, filled = {}, {}
+    for at_once in AT_ONCE:
+        with ServerProcess(directory / f"full-{at_once}") as server:
+            full[str(at_once)] = asyncio.run(full_queue(server, _requests(server, invocations, at_once)))
+        with ServerProcess(directory / f"filled-{at_once}") as server:
+            filled[str(at_once)] = _filled_queue(server, invocations, at_once)
+    with ServerProcess(directory / "empty") as server:
+        empty = asyncio.run(_empty(server, _requests(server, ONE_BY_ONE, AT_ONCE[0])))
+    return {"full": full, "filled": filled, "empty": empty, "direct": asyncio.run(_direct(invocations))}
+
+
+def _requests(server: ServerProcess, count: int, at_once: int, instances: int = 1) -> list[Signed]:
+    """Deploy, and prepare so many requests for the same object."""
+    deploy.endpoint(server, instances=instances, concurrency=at_once)
     server.client("s3").put_object(Bucket=deploy.BUCKET, Key="in", Body=BODY, ContentType="text/plain")
-    location = f"s3://{deploy.BUCKET}/in"
-    directory = DataDirectory(server.data_dir)
-    full = asyncio.run(full_queue(server, sign_invocations(directory, deploy.NAME, [location] * invocations)))
-    empty = asyncio.run(_empty(server, sign_invocations(directory, deploy.NAME, [location] * ONE_BY_ONE)))
-    return {"full": full, "empty": empty, "direct": asyncio.run(_direct(invocations))}
+    return sign_invocations(DataDirectory(server.data_dir), deploy.NAME, [f"s3://{deploy.BUCKET}/in"] * count)
 
 
 async def full_queue(server: ServerProcess, requests: list[Signed]) -> dict[str, Any]:
     """All at once, until all are Completed; nothing else has been asked of this server before."""
-    limit = asyncio.Semaphore(64)
     cpu = Cpu.of(server.pid)
-    async with aiohttp.ClientSession(server.url) as session:
-
-        async def send(request: Signed) -> None:
-            async with limit, session.post(request.path, headers=request.headers) as answer:
-                assert answer.status == 202, await answer.text()
-
-        begun = time.perf_counter()
-        await asyncio.gather(*(send(request) for request in requests))
-        accepted_s = time.perf_counter() - begun
-        while await asyncio.to_thread(deploy.count, server, "Completed") < len(requests):
-            await asyncio.sleep(0.05)
+    begun = time.perf_counter()
+    await _send_all(server, requests)
+    accepted_s = time.perf_counter() - begun
+    while await asyncio.to_thread(deploy.count, server, "Completed") < len(requests):
+        await asyncio.sleep(0.05)
     seconds = time.perf_counter() - begun
     return {
         "invocations": len(requests),
@@ -56,6 +65,31 @@ async def full_queue(server: ServerProcess, requests: list[Signed]) -> dict[str,
         "per_second": len(requests) / seconds,
         "server_cpu_us": Cpu.of(server.pid).since(cpu, len(requests)),
     }
+
+
+async def _send_all(server: ServerProcess, requests: list[Signed]) -> None:
+    limit = asyncio.Semaphore(64)
+    async with aiohttp.ClientSession(server.url) as session:
+
+        async def send(request: Signed) -> None:
+            async with limit, session.post(request.path, headers=request.headers) as answer:
+                assert answer.status == 202, await answer.text()
+
+        await asyncio.gather(*(send(request) for request in requests))
+
+
+def _filled_queue(server: ServerProcess, count: int, at_once: int) -> dict[str, Any]:
+    requests = _requests(server, count, at_once, instances=0)
+    asyncio.run(_send_all(server, requests))
+    cpu = Cpu.of(server.pid)
+    deploy.scale(server, instances=1)
+    while deploy.count(server, "Completed") < count:
+        time.sleep(0.05)
+    cpu_us = Cpu.of(server.pid).since(cpu, count)
+    connection = sqlite3.connect(f"file:{server.data_dir / 'tarry.db'}?mode=ro", uri=True)
+    first_us, last_us = connection.execute("SELECT min(ended_at_us), max(ended_at_us) FROM decision").fetchone()
+    connection.close()
+    return {"invocations": count, "per_second": (count - 1) / (last_us - first_us) * 1e6, "server_cpu_us": cpu_us}
 
 
 async def _empty(server: ServerProcess, requests: list[Signed]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def _accept(raw: Raw) -> Table:
 
 def _end_to_end(raw: Raw) -> Table:
     ended = raw["end-to-end"]
-    direct, full, empty = ended["direct"], ended["full"], ended["empty"]
+    direct, full, filled, empty = (ended[name] for name in ("direct", "full", "filled", "empty"))
     table = _table(
         "end to end: S3 in, model that answers at once, S3 out, notification row",
         ("", "per second", "p50 ms", "p99 ms", "of direct", *_cpu_columns()),
@@ -48,23 +48,28 @@ def _end_to_end(raw: Raw) -> Table:
     rate = direct["per_second"]
     quantiles = (f"{direct['p50_ms']:.2f}", f"{direct['p99_ms']:.2f}")
     table.add_row("direct calls, one after another", f"{rate:,.0f}", *quantiles, "1.00", *nothing)
-    ratio = f"{full['per_second'] / rate:.2f}"
-    table.add_row("tarry, full queue", f"{full['per_second']:,.0f}", "", "", ratio, *_cpu(full["server_cpu_us"]))
+    for name, runs in (("accepted meanwhile", full), ("filled before", filled)):
+        for at_once, run in runs.items():
+            figures = (f"{run['per_second']:,.0f}", "", "", f"{run['per_second'] / rate:.2f}")
+            table.add_row(f"tarry, full queue, {name}, {at_once} at once", *figures, *_cpu(run["server_cpu_us"]))
     table.add_row("tarry, empty queue", "", f"{empty['p50_ms']:.2f}", f"{empty['p99_ms']:.2f}", "", *nothing)
     return table
 
 
 def _peers(raw: Raw) -> Table:
     runs = raw["peers"]
-    table = _table("what people run today, the same load", ("", "per second", "tarry is so many times as fast"))
-    ours = _median(raw["accept"]["tarry"], "per_second") if "accept" in raw else None
+    filled = raw["end-to-end"]["filled"] if "end-to-end" in raw else {}
+    accepted = _median(raw["accept"]["tarry"], "per_second") if "accept" in raw else None
+    columns = ("tarry accepts so many times as many", *(f"works off, {at_once} at once" for at_once in filled))
+    table = _table("what people run today, the same load", ("", "per second", *columns))
     for name in ("celery", "procrastinate"):
         rate = _median(runs[name], "per_second")
-        table.add_row(f"accepting: FastAPI + {name}", f"{rate:,.0f}", f"{ours / rate:.1f}" if ours else "")
-    full = raw.get("end-to-end", {}).get("full", {}).get("per_second")
-    for part, store in (("end_to_end", "Tarry's S3"), ("end_to_end_moto", "moto's S3 server")):
-        rate = runs[part]["per_second"]
-        table.add_row(f"end to end: Celery, 4 processes, boto3, {store}", f"{rate:,.0f}", f"{full / rate:.1f}" if full else "")
+        table.add_row(f"accepting: FastAPI + {name}", f"{rate:,.0f}", f"{accepted / rate:.1f}" if accepted else "")
+    for store, by_processes in runs["end_to_end"].items():
+        for processes, run in by_processes.items():
+            ratios = (f"{ours['per_second'] / run['per_second']:.1f}" for ours in filled.values())
+            name = f"end to end: Celery, {processes} processes, boto3, {store}"
+            table.add_row(name, f"{run['per_second']:,.0f}", "", *ratios)
     return table
 
 

@@ -21,7 +21,8 @@ from tarry.bootstrap.directory import DataDirectory
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".bench" / "peers" / "bin" / "python"
-CELERY_PROCESSES = 4
+CELERY_PROCESSES = (4, 16)
+"""Four, two for each core, and more, in case that they wait."""
 BUCKET = "peers"
 BODY = b"x" * 1000
 _ACCEPTING = {"celery": (services.redis, "BENCH_REDIS"), "procrastinate": (services.postgres, "BENCH_POSTGRES")}
@@ -62,19 +63,21 @@ def _worked_off(store_url: str, key: str, secret: str, count: int) -> dict[str, 
     s3 = boto3.client("s3", endpoint_url=store_url, aws_access_key_id=key, aws_secret_access_key=secret, region_name="us-east-1")
     s3.create_bucket(Bucket=BUCKET)
     s3.put_object(Bucket=BUCKET, Key="in", Body=BODY, ContentType="text/plain")
+    access = {"BENCH_S3": store_url, "AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_DEFAULT_REGION": "us-east-1"}
+    return {str(processes): _by_celery(access, count, processes) for processes in CELERY_PROCESSES}
+
+
+def _by_celery(access: Mapping[str, str], count: int, processes: int) -> dict[str, Any]:
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory())
         environ = {
             "BENCH_REDIS": stack.enter_context(services.redis(Path(directory))),
-            "BENCH_S3": store_url,
+            **access,
             "BENCH_MODEL": stack.enter_context(_model()),
-            "AWS_ACCESS_KEY_ID": key,
-            "AWS_SECRET_ACCESS_KEY": secret,
-            "AWS_DEFAULT_REGION": "us-east-1",
         }
         sending = _fill(environ, str(count), BUCKET)
         begun = time.perf_counter()
-        command = [PYTHON, "-m", "celery", "-A", "bench.peers.tasks", "worker", "-c", str(CELERY_PROCESSES), "-l", "ERROR"]
+        command = [PYTHON, "-m", "celery", "-A", "bench.peers.tasks", "worker", "-c", str(processes), "-l", "ERROR"]
         worker = subprocess.Popen(command, env=_environ(environ), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             first_to_last_s = float(_fill(environ, "--wait", str(count)))

@@ -7,6 +7,7 @@ import base64
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from tarry.core.invocation import Invocation, InvocationState, Outcome
@@ -61,7 +62,14 @@ def result_notification(invocation: Invocation, outcome: Outcome, *, has_object:
 
 def iso_millis(time_us: int) -> str:
     """ISO 8601 in UTC with exactly three decimals and a Z, as SageMaker and SNS write times."""
-    return datetime.fromtimestamp(time_us / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_us // 1000 % 1000:03d}Z"
+    second, rest_us = divmod(time_us, 1_000_000)
+    return f"{_iso_second(second)}.{rest_us // 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _iso_second(second: int) -> str:
+    """Every notification has two times, and most of them are of the same few seconds."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _request_parameters(invocation: Invocation) -> dict[str, str]:
