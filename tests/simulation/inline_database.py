@@ -13,10 +13,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from tests.simulation.loop import Part
 
 from tarry.backends.database.engine import connect_writing, raw
+from tarry.backends.database.reading import Reading
 from tarry.backends.database.schema import metadata
 from tarry.backends.database.transactions import BATCH_MAX, WRITES_WAITING_MAX, Database, _Write
 
@@ -68,6 +69,23 @@ class Disk:
         self.engine.dispose()
 
 
+class _InlineReading(Reading):
+    """On the writing connection, and each read for itself: the simulated loop has no threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def read(self, fn: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(None, self._read, fn)
+
+    async def read_small(self, fn: Callable[[Connection], T]) -> T:
+        return await self.read(fn)
+
+    def _read(self, fn: Callable[[Connection], T]) -> T:
+        with self._engine.begin() as connection:
+            return fn(connection)
+
+
 class InlineDatabase(Database):
     """A Database of one process. ``on_commit`` is called when a batch has been committed, before any caller hears of it."""
 
@@ -84,7 +102,7 @@ class InlineDatabase(Database):
         self._unanswered = 0
         self._closing = False
         self._writer_engine = disk.engine
-        self._readers = None  # type: ignore[assignment] # the simulated loop has no threads
+        self._reading = _InlineReading(disk.engine)
         self._part = part
         self._chance = chance
         self._on_commit = on_commit
@@ -105,10 +123,6 @@ class InlineDatabase(Database):
 
     def _has_waiting(self) -> bool:
         return bool(self._left) or not self._waiting.empty()
-
-    def _read(self, fn: Callable[[Connection], T]) -> T:
-        with self._writer_engine.begin() as connection:
-            return fn(connection)
 
     async def close(self) -> None:
         """Later writes are refused. Whoever closes it has waited for its own."""

@@ -14,7 +14,7 @@ class Plans:
 
     def __init__(self, database: Database) -> None:
         self._path = database.path
-        self._engines = (database._writer_engine, database._reading.engine)
+        self._engines = (database._writer_engine, database._reading._engine)
         self._drivers: list[sqlite3.Connection] = []
         self.statements: list[str] = []
 

@@ -6,7 +6,7 @@ transaction never fails half-way because another connection wrote first.
 
 import sqlite3
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
@@ -50,7 +50,8 @@ def _engine(path: Path, pragmas: list[str], begin: str, **pool: Any) -> Engine:
 
 def raw(connection: Connection) -> sqlite3.Connection:
     """The driver's connection, for savepoints and pragmas on the hot path."""
-    return cast("sqlite3.Connection", connection.connection.dbapi_connection)
+    driver: Any = connection.connection.dbapi_connection
+    return driver  # type: ignore[no-any-return]
 
 
 def translated(error: BaseException) -> Exception:

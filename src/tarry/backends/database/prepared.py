@@ -98,9 +98,14 @@ def _values_of(names: list[str], fixed: Params, converts: Mapping[str, _Convert]
     if not fixed and not converts:
         return lambda params: tuple([params[name] for name in names])
 
+    converted = [(index, converts[name]) for index, name in enumerate(names) if name in converts]
+
     def values(params: Params) -> tuple[Any, ...]:
-        given = [fixed[name] if name in fixed else params[name] for name in names]
-        return tuple([converts[n](value) if n in converts else value for n, value in zip(names, given, strict=True)])
+        given = {**params, **fixed}
+        ordered = [given[name] for name in names]
+        for index, convert in converted:
+            ordered[index] = convert(ordered[index])
+        return tuple(ordered)
 
     return values
 

@@ -12,17 +12,17 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, Table, insert
+from sqlalchemy import Connection, MetaData, Table, insert
 
-from tarry.backends.database.engine import connect_reading, connect_writing, raw, translated
+from tarry.backends.database.engine import connect_writing, raw, translated
 from tarry.backends.database.migrate import migrate
+from tarry.backends.database.reading import Reading
 from tarry.core.errors import Throttled
 
 T = TypeVar("T")
@@ -36,7 +36,6 @@ WRITES_WAITING_MAX = 8192
 """Writes that may be on their way to the disk; one more is refused with Throttled."""
 BATCH_MAX = 512
 """Writes in one transaction: bounds how long a reader of fresh data waits."""
-READERS = 2
 
 
 @dataclass(slots=True)
@@ -56,29 +55,6 @@ _Call = Callable[[Connection, Callable[[Connection], Any]], Any]
 
 class _TransactionLost(Exception):
     """SQLite has rolled the whole transaction back, not only one statement."""
-
-
-class _ReadingConnections:
-    """Each reading thread keeps one connection: to take one from the pool costs more than a small read."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self._of_thread = threading.local()
-        self._all: list[Connection] = []
-
-    def mine(self) -> Connection:
-        """The connection of the calling thread."""
-        connection: Connection | None = getattr(self._of_thread, "connection", None)
-        if connection is None:
-            connection = self._of_thread.connection = self.engine.connect()
-            self._all.append(connection)
-        return connection
-
-    def close(self) -> None:
-        """Close all; to be called when no thread reads any more."""
-        for connection in self._all:
-            connection.close()
-        self.engine.dispose()
 
 
 class Database:
@@ -102,8 +78,7 @@ class Database:
         self._unanswered = 0
         self._closing = False
         self._writer_engine = connect_writing(path)
-        self._reading = _ReadingConnections(connect_reading(path, READERS))
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="tarry-read")
+        self._reading = Reading(path)
         self._thread = threading.Thread(target=self._write_loop, name="tarry-write", daemon=True)
         self.commits = 0
         """Transactions committed since the start: what the writer's batching is judged by."""
@@ -157,7 +132,11 @@ class Database:
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Run ``fn`` on a reading connection: one consistent snapshot, all committed writes included."""
-        return await self._loop.run_in_executor(self._readers, self._read, fn)
+        return await self._reading.read(fn)
+
+    async def read_small(self, fn: Callable[[Connection], T]) -> T:
+        """Like ``read``, for a few rows that are found by index: it may share its snapshot with others that come with it."""
+        return await self._reading.read_small(fn)
 
     async def close(self) -> None:
         """Finish what has been handed in, then close. Later writes are refused. Repeats change nothing."""
@@ -167,8 +146,7 @@ class Database:
             self._waiting.put(None)
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
-        await asyncio.to_thread(self._readers.shutdown)
-        self._reading.close()
+        await self._reading.close()
         self._writer_engine.dispose()
 
     def _submit(self, write: _Write) -> "asyncio.Future[Any]":
@@ -200,14 +178,6 @@ class Database:
                 _hint(write.after, result)
             if not write.future.done():
                 write.future.set_result(result)
-
-    def _read(self, fn: Callable[[Connection], T]) -> T:
-        try:
-            connection = self._reading.mine()
-            with connection.begin():
-                return fn(connection)
-        except Exception as error:
-            raise translated(error) from error
 
     # ------------------------------------------------------------------------------------------- in the writer's thread
 

@@ -136,7 +136,7 @@ class Buckets:
         """
         encoded = key_bytes(key)
         for _ in range(_OPEN_TRIES):
-            found = await self.database.read(lambda connection: rows.find_object(connection, bucket, encoded))
+            found = await self.database.read_small(lambda connection: rows.find_object(connection, bucket, encoded))
             if found.blob_id is None:
                 return OpenedObject(found.info, found.parts, found.body or b"")
             try:

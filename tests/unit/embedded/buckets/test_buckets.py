@@ -227,16 +227,16 @@ async def test_an_object_replaced_between_its_row_and_its_file_is_looked_up_agai
     buckets: Buckets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await put(buckets, "key", noise(INLINE_MAX + 1, 1))
-    read = buckets.database.read
+    read = buckets.database.read_small
 
     async def read_then_replaced(fn: Any) -> Any:
         found = await read(fn)
-        monkeypatch.setattr(buckets.database, "read", read)
+        monkeypatch.setattr(buckets.database, "read_small", read)
         await put(buckets, "key", noise(INLINE_MAX + 1, 2))
         await buckets.sweeper.collect()
         return found
 
-    monkeypatch.setattr(buckets.database, "read", read_then_replaced)
+    monkeypatch.setattr(buckets.database, "read_small", read_then_replaced)
     assert await get(buckets, "key") == noise(INLINE_MAX + 1, 2)
 
 
