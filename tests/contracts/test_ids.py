@@ -38,6 +38,23 @@ def test_time_ordered_uuids_are_version_7_in_the_order_in_which_they_were_made(i
     assert [text[:18] for text in made] == sorted(text[:18] for text in made)  # the rest is random
 
 
+def test_all_of_a_time_ordered_uuid_but_time_version_and_variant_is_random(ids: Ids) -> None:
+    made = [ids.time_ordered_uuid() for _ in range(MANY)]
+    assert {text[19] for text in made} == set("89ab")
+    for place in (20, 21, 22, *range(24, 36)):
+        assert len({text[place] for text in made}) == 16
+
+
+def test_the_system_orders_uuids_within_a_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = [1_700_000_000_000_000_000 + step * 250 for step in range(4000)]
+    now = iter(moments)
+    monkeypatch.setattr(time, "time_ns", lambda: next(now))
+    ids = SystemIds()
+    made = [ids.time_ordered_uuid()[:18] for _ in moments]
+    assert made == sorted(made)
+    assert len(set(made)) > len(moments) * 0.95, "a quarter of a microsecond tells two apart"
+
+
 def test_a_time_ordered_uuid_of_the_system_tells_its_millisecond() -> None:
     before_ms = time.time_ns() // 1_000_000
     told_ms = uuid.UUID(SystemIds().time_ordered_uuid()).int >> 80

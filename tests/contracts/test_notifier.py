@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 from tests.support.topics import SCOPE, cloud
 
-from tarry.core.errors import PublishError
+from tarry.core.errors import PublishError, StorageFull, Throttled
 from tarry.core.notifications import Notification
 from tarry.embedded.topics.notifier import EmbeddedNotifier
 from tarry.embedded.topics.schema import message
@@ -73,6 +73,18 @@ async def test_an_unknown_topic_is_a_permanent_error(backend: Backend, arn: str)
         await backend.notifier.publish(note(topic_arn=arn))
     assert caught.value.permanent
     assert await backend.accepted() == 0
+
+
+@pytest.mark.parametrize("error", [Throttled("busy"), StorageFull("full")], ids=repr)
+async def test_what_may_pass_is_no_permanent_error(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object, **__: object) -> str:
+        raise error
+
+    async with cloud(tmp_path) as given:
+        monkeypatch.setattr(given.topics, "publish", fail)
+        with pytest.raises(PublishError) as caught:
+            await EmbeddedNotifier(given.topics).publish(note())
+    assert not caught.value.permanent
 
 
 async def test_the_fake_fails_as_told() -> None:

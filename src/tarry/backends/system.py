@@ -1,4 +1,4 @@
-"""The machine's clock and its source of random numbers, behind the ports Clock and Ids."""
+"""What the machine tells: its time, its random numbers (the ports Clock and Ids), the room on its disks."""
 
 import asyncio
 import os

@@ -7,6 +7,7 @@ deployment's row; what follows from it is the plan's business.
 
 import asyncio
 from dataclasses import replace
+from uuid import NAMESPACE_OID, uuid5
 
 import structlog
 
@@ -58,7 +59,7 @@ class TopicTests:
         reason = None
         for member, topic in (("SuccessTopic", config.success_topic), ("ErrorTopic", config.error_topic)):
             if topic is not None:
-                note = Notification(id=f"{deployment.id}-{wanted}-{member}", topic_arn=topic, message=TEST_MESSAGE)
+                note = Notification(id=_id(deployment, member), topic_arn=topic, message=TEST_MESSAGE)
                 reason = reason or await self._publish(deployment, member, note)
         await self._record(deployment.id, wanted, reason)
 
@@ -88,6 +89,11 @@ class TopicTests:
             except Conflict:
                 continue
             return
+
+
+def _id(deployment: Deployment, member: str) -> str:
+    """The same for every repeat of a test, and a UUID, as a MessageId is."""
+    return str(uuid5(NAMESPACE_OID, f"{deployment.id} {deployment.topics_tests_wanted} {member}"))
 
 
 def _reason(deployment: Deployment, member: str, topic_arn: str, error: str) -> str:

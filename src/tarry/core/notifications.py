@@ -48,7 +48,7 @@ def result_notification(invocation: Invocation, outcome: Outcome, *, has_object:
     place = {"outputLocation": invocation.output_location} if completed else {"failureLocation": invocation.failure_location}
     if has_object:
         message["responseParameters"] = {"contentType": outcome.content_type, **place}
-    if _include_response(invocation, completed=completed) and outcome.response is not None:
+    if includes_response(invocation, completed=completed) and outcome.response is not None:
         message["responseBody"] = _response_body(outcome, completed=completed)
     message |= {
         "inferenceId": invocation.inference_id,
@@ -83,7 +83,8 @@ def _request_parameters(invocation: Invocation) -> dict[str, str]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _include_response(invocation: Invocation, *, completed: bool) -> bool:
+def includes_response(invocation: Invocation, *, completed: bool) -> bool:
+    """Whether the endpoint's configuration wants the answer itself in the notification of such an end."""
     return invocation.include_response_on_success if completed else invocation.include_response_on_error
 
 

@@ -15,7 +15,7 @@ from tarry.core.failure_reasons import Failure
 from tarry.core.history import AttemptEnd, UndecidedAttempt
 from tarry.core.invocation import Invocation, InvocationState, Outcome
 from tarry.core.names import S3Location
-from tarry.core.notifications import result_notification
+from tarry.core.notifications import includes_response, result_notification
 from tarry.delivery.work import Work, one_chunk
 from tarry.ports import Claim, Clock, Decision, InvocationQueue, InvocationRecords, Metrics, ObjectStore, Staged
 
@@ -172,6 +172,4 @@ def _log_end(invocation: Invocation, outcome: Outcome, *, has_object: bool) -> N
 
 
 def _response_for_notification(invocation: Invocation, staged: Staged, state: InvocationState) -> bytes | None:
-    completed = state is InvocationState.COMPLETED
-    wanted = invocation.include_response_on_success if completed else invocation.include_response_on_error
-    return staged.inline if wanted else None
+    return staged.inline if includes_response(invocation, completed=state is InvocationState.COMPLETED) else None

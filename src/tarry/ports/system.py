@@ -84,7 +84,7 @@ class Clock(Protocol):
 
 
 class Ids(Protocol):
-    """Random identifiers."""
+    """Identifiers that never come twice."""
 
     def uuid(self) -> str:
         """A new UUIDv4 as text."""

@@ -1,5 +1,7 @@
 """Acceptance: what is fixed, what is refused, what a change of the endpoint does."""
 
+from uuid import UUID
+
 import pytest
 from tests.support.delivery import World
 
@@ -38,6 +40,7 @@ async def test_without_an_inference_id_ours_is_taken() -> None:
     world = await World().deploy()
     accepted = (await world.intake.invoke(_request())).invocation
     assert accepted.inference_id == accepted.id
+    assert UUID(accepted.id).version == 7, "decision 0012"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from tarry.core.errors import ModelServerUnreachable, StorageFull
 from tarry.core.history import LEASE_RAN_OUT
 from tarry.core.instance import InstanceState, explain_failure
 from tarry.core.invocation import LOST_ATTEMPTS_MAX, InvocationState
+from tarry.delivery.sweeper import BATCH
 from tarry.delivery.work import Work
 from tarry.delivery.worker import LAST_LOSS_S, Attempted
 from tarry.ports import ModelRequest, Reaped
@@ -223,3 +224,24 @@ async def test_a_stop_that_overtakes_the_sweep_is_the_end() -> None:
     await world.sweeper.sweep()
     await world.sweeper.sweep()
     assert await world.state() is InvocationState.STOPPED
+
+
+async def test_a_stop_is_swept_at_once() -> None:
+    world = await World().deploy()
+    async with world.running(world.sweeper.run):
+        await settle_down()
+        invocation = await world.put()
+        await world.control.stop(invocation.id)
+        await settle_down()
+        assert await world.state() is InvocationState.STOPPED
+
+
+async def test_a_full_batch_is_followed_at_once_by_the_next() -> None:
+    world = await World().deploy()
+    names = [str(number) for number in range(BATCH + 1)]
+    for name in names:
+        await world.put(name)
+    world.clock.advance(61)
+    async with world.running(world.sweeper.run):
+        await settle_down(turns=20 * BATCH)
+        assert {await world.state(name) for name in names} == {InvocationState.EXPIRED}

@@ -54,14 +54,10 @@ def sagemaker_runtime_service(intake: Intake, directory: EndpointDirectory) -> S
 
 def _request(params: Params, headers: Mapping[str, str]) -> InvokeRequest:
     take("InvokeEndpointAsyncInput", params)
-    body: bytes | None = params.get("Body")
-    location: str | None = params.get("InputLocation")
-    if not body and location is not None:
-        body = None  # With InputLocation the wire body is empty, which is not an inline body.
     return InvokeRequest(
         endpoint_name=params["EndpointName"],
-        input_location=location,
-        body=body or None,
+        input_location=params.get("InputLocation"),
+        body=params.get("Body") or None,  # with InputLocation the wire body is empty, which is not an inline body
         content_type=params.get("ContentType"),
         accept=params.get("Accept"),
         custom_attributes=params.get("CustomAttributes"),

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from tarry.backends.database.engine import connect_reading, translated
+from tarry.core.errors import Throttled
 
 T = TypeVar("T")
 _Read = tuple[Callable[[Connection], Any], "asyncio.Future[Any]"]
@@ -34,13 +35,16 @@ class Reading:
         self._connections: list[Connection] = []
         self._arrived: list[_Read] = []
         """Small reads that have come since the event loop last came round."""
+        self._closing = False
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """See Database.read."""
+        self._refuse_if_closing()
         return await self._loop.run_in_executor(self._threads, self._read, fn)
 
     async def read_small(self, fn: Callable[[Connection], T]) -> T:
         """See Database.read_small."""
+        self._refuse_if_closing()
         future: asyncio.Future[T] = self._loop.create_future()
         if not self._arrived:
             self._loop.call_soon(self._hand_over)
@@ -49,6 +53,7 @@ class Reading:
 
     async def close(self) -> None:
         """Finish what is under way, then close. Repeats change nothing."""
+        self._closing = True
         self._hand_over()
         await asyncio.to_thread(self._threads.shutdown)
         for connection in self._connections:
@@ -58,11 +63,11 @@ class Reading:
     def _hand_over(self) -> None:
         arrived, self._arrived = self._arrived, []
         for start in range(0, len(arrived), TOGETHER_MAX):
-            together = arrived[start : start + TOGETHER_MAX]
-            try:
-                self._threads.submit(self._read_together, together)
-            except RuntimeError as error:  # closed: the callers hear it, as they do from ``read``
-                self._answer(together, [error] * len(together))
+            self._threads.submit(self._read_together, arrived[start : start + TOGETHER_MAX])
+
+    def _refuse_if_closing(self) -> None:
+        if self._closing:
+            raise Throttled("The server is stopping; try again in a moment.")
 
     def _answer(self, reads: Sequence[_Read], results: Sequence[Any]) -> None:
         for (_, future), result in zip(reads, results, strict=True):

@@ -131,7 +131,10 @@ class Database:
         await self.write_grouped(_inserter(table), row)
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
-        """Run ``fn`` on a reading connection: one consistent snapshot, all committed writes included."""
+        """Run ``fn`` on a reading connection: one consistent snapshot, all committed writes included.
+
+        Errors: Throttled (the database is closing), what ``fn`` raises.
+        """
         return await self._reading.read(fn)
 
     async def read_small(self, fn: Callable[[Connection], T]) -> T:

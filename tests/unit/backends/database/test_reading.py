@@ -1,6 +1,7 @@
 """Small reads share a snapshot; each caller hears of its own result alone."""
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from tarry.backends.database.reading import TOGETHER_MAX
 from tarry.backends.database.transactions import Database
+from tarry.core.errors import Throttled
 
 metadata = MetaData()
 row = Table("row", metadata, Column("seq", Integer, primary_key=True), Column("name", Text))
@@ -83,12 +85,32 @@ async def test_a_caller_that_is_gone_keeps_nobody_waiting(database: Database) ->
         await gone
 
 
+async def test_an_error_of_the_disk_is_told_as_ours(database: Database) -> None:
+    def busy(connection: Connection) -> None:
+        error = sqlite3.OperationalError("database is locked")
+        error.sqlite_errorcode = sqlite3.SQLITE_BUSY  # type: ignore[misc]
+        raise error
+
+    with pytest.raises(Throttled, match="Another program holds the database"):
+        await database.read_small(busy)
+
+
+async def test_where_no_snapshot_begins_every_caller_hears_of_it(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Connection:
+        raise LookupError("no connection")
+
+    monkeypatch.setattr(database._reading, "_mine", fail)
+    answers = await asyncio.gather(database.read_small(names), database.read_small(names), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [LookupError] * 2
+
+
 async def test_reads_under_way_are_finished_at_the_close_and_later_ones_refused(database: Database) -> None:
     reading = asyncio.create_task(database.read_small(names))
     await asyncio.sleep(0)
+    connections = database._reading._connections
     await database.close()
     assert await reading == ["a"]
-    with pytest.raises(RuntimeError, match="after shutdown"):
-        await database.read_small(names)
-    with pytest.raises(RuntimeError, match="after shutdown"):
-        await database.read(names)
+    assert [connection.closed for connection in connections] == [True]
+    for read in (database.read_small, database.read):
+        with pytest.raises(Throttled, match="stopping"):
+            await read(names)
