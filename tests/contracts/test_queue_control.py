@@ -240,6 +240,29 @@ async def test_the_same_request_within_its_window_is_one(case: Case) -> None:
     assert [record.id for record in await case.records.named("mine", 3)] == ["8", "7", "5"]
 
 
+async def test_a_redrive_neither_answers_a_repeat_nor_begins_a_window(case: Case) -> None:
+    asked = {"inference_id": "mine", "named_by_caller": True, "input_location": "s3://b/in/x"}
+    first = make.invocation("1", **asked)
+    await case.queue.put(first, None)
+    (claim,) = await case.claim()
+    await case.end(claim, S.FAILED)
+    again = make.invocation("2", **asked, redrive_of="1", received_at_us=first.received_at_us + 1_000_000)
+    await case.queue.put(again, None)
+    assert await case.queue.put(make.invocation("3", **asked), None, same_since_us=first.received_at_us) == first
+    late = make.invocation("4", **asked)
+    assert await case.queue.put(late, None, same_since_us=first.received_at_us + 1) == late
+
+
+async def test_what_is_being_ended_shows_no_instance_and_no_attempt(case: Case) -> None:
+    await case.put("1")
+    case.clock.advance(61)
+    (swept,) = await overdue(case)
+    record = await case.record("1")
+    assert (swept.lease.instance_id, record.instance_id, record.claimed_at_us, record.attempts) == ("sweeper", None, None, 0)
+    state = await case.records.queue("endpoint-e")
+    assert (state.queued, state.running) == (0, 0)
+
+
 async def test_repeats_that_arrive_together_are_one(case: Case) -> None:
     asked = {"inference_id": "mine", "named_by_caller": True, "input_location": "s3://b/in/x"}
     offers = [make.invocation(str(n), **asked) for n in range(20)]

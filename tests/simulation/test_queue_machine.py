@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule, run_state_machine_as_test
-from tests.simulation.queue_model import QueueModel, Row, S
+from tests.simulation.queue_model import SWEEPER, QueueModel, Row, S
 from tests.support import entities as make
 from tests.support.queues import CASES, QUEUED_MAX, Case, cases
 
@@ -224,7 +224,8 @@ class QueueMachine(RuleBasedStateMachine):
             assert record.state is row.state, record.id
             assert (record.attempts, record.lost_attempts) == (row.attempts, row.lost), record.id
             assert (record.stop_requested, record.priority) == (row.stop, row.priority), record.id
-            assert record.instance_id == (row.lease.instance_id if row.lease else None), record.id
+            owner = row.lease.instance_id if row.lease else None
+            assert record.instance_id == (None if owner == SWEEPER else owner), record.id
             assert record.outcome == (row.decision.outcome if row.decision else None), record.id
 
     @invariant()
@@ -285,7 +286,7 @@ class QueueMachine(RuleBasedStateMachine):
         for claim in reaped.overdue:
             row = model.rows[claim.invocation.id]
             assert (claim.overdue, claim.attempt, claim.lost_attempts) == (overdue[claim.invocation.id], row.attempts, row.lost)
-            self._take(claim, "sweeper")
+            self._take(claim, SWEEPER)
         assert len(reaped.unpublished) == min(limit, len(unpublished))
         for decision in reaped.unpublished:
             row = model.rows[decision.invocation_id]
@@ -310,7 +311,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _taken_over(self, row: Row) -> None:
         """The sweeper publishes it now; its lease is nobody's to use, so only its end is known."""
-        row.lease = replace(row.lease, token="the sweeper's", instance_id="sweeper") if row.lease else None
+        row.lease = replace(row.lease, token="the sweeper's", instance_id=SWEEPER) if row.lease else None
         self.model.extend(row, self._now_us())
 
     def _finish(self, name: str) -> None:

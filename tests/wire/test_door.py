@@ -311,10 +311,15 @@ async def test_what_is_unexpected_stays_inside(url: str, recorder: Recorder, err
 async def test_what_is_our_fault_is_logged_with_its_request_id_and_what_is_the_callers_is_not(
     url: str, recorder: Recorder
 ) -> None:
-    recorder.answers |= {"DescribeEndpoint": RuntimeError("secret"), "CreateTopic": StorageFull("full")}
+    recorder.answers |= {
+        "DescribeEndpoint": RuntimeError("secret"),
+        "CreateTopic": StorageFull("full"),
+        "ListObjectsV2": Throttled("busy"),
+    }
     for service, function, params, has_stack in (
         ("sagemaker", "describe_endpoint", {"EndpointName": "e"}, True),
         ("sns", "create_topic", {"Name": "t"}, False),  # the world's failure: there may be thousands
+        ("s3", "list_objects_v2", {"Bucket": "b-1"}, False),
     ):
         with capture_logs() as logs, pytest.raises(ClientError) as caught:
             await call(getattr(client(service, url), function), **params)

@@ -26,7 +26,7 @@ from tarry.aws.request import Request
 from tarry.aws.routing import Kind, Route
 from tarry.aws.specs import Family, OperationModel, Spec, load_spec
 from tarry.aws.validate import validate
-from tarry.core.errors import AccessDenied, Bug, DependencyError, ObjectNotFound, ServerStopping, TarryError
+from tarry.core.errors import AccessDenied, Bug, DependencyError, ObjectNotFound, RequestError, ServerStopping, TarryError
 from tarry.core.names import Scope
 from tarry.ports import Clock, Ids, Keyring
 
@@ -226,7 +226,7 @@ class Gateway:
                 told = internal_failure(way.family)
         if told.status >= 500:
             # Of the world's failures, a full disk for one, there may be thousands, and their stacks tell nothing.
-            stack = None if isinstance(error, DependencyError) else error
+            stack = None if isinstance(error, (DependencyError, RequestError)) else error
             log.error("request failed", service=way.service, request_id=context.request_id, error=repr(error), exc_info=stack)
         return told
 

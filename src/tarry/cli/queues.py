@@ -38,7 +38,7 @@ def purge(
     server = Server.of(data_dir)
     queue = _queue(server, endpoint)
     waiting = queue["QueuedCount"] + queue["DelayedCount"]
-    if not yes:
+    if not yes and waiting:
         if not sys.stdin.isatty():
             raise InvalidRequest(
                 f"This stops {waiting} invocations that wait for {endpoint}; say --yes where nobody can be asked."

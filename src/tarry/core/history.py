@@ -131,7 +131,7 @@ class QueuePlace:
 class QueueState:
     """An endpoint's queue at a moment: how many invocations are in which state that is not an end.
 
-    Queued ones are counted exactly, the others up to COUNTED_MAX.
+    Queued ones are counted exactly, the others up to COUNTED_MAX. What the sweeper is just ending is none of them.
     """
 
     queued: int

@@ -271,11 +271,12 @@ def redriven(ended: Invocation, *, endpoint_id: str, invocation_id: str, now_us:
 
 
 def same_key(invocation: Invocation) -> str | None:
-    """Equal for two invocations that ask for the same under the same InferenceId; None where the caller gave none.
+    """Equal for two requests that ask for the same under the same InferenceId; None where the caller gave none.
 
+    None, too, for a redrive: that is an operator's, and neither the answer to the caller's repeat nor the begin of a window.
     It is kept beside the invocation: what it is made from can be changed by a migration only.
     """
-    if not invocation.named_by_caller:
+    if not invocation.named_by_caller or invocation.redrive_of is not None:
         return None
     asked = json.dumps([getattr(invocation, field) for field in _ASKED])
     return hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()

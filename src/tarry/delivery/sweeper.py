@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from tarry.core import failure_reasons
-from tarry.core.errors import RaceError, TarryError
+from tarry.core.errors import RaceError, StopRequested, TarryError
 from tarry.core.invocation import InvocationState
 from tarry.delivery.settlement import Settlement
 from tarry.delivery.work import Work
@@ -80,8 +80,15 @@ class Sweeper:
         return len(reaped.unpublished) + len(reaped.overdue)
 
     async def _end(self, claim: Claim) -> None:
-        work, invocation = Work(claim), claim.invocation
-        match claim.overdue:
+        work = Work(claim)
+        try:
+            await self._end_as_found(work)
+        except StopRequested:  # it came after the look, and is the last word
+            await self._settlement.stop(work)
+
+    async def _end_as_found(self, work: Work) -> None:
+        invocation = work.claim.invocation
+        match work.claim.overdue:
             case Overdue.STOPPED:
                 await self._settlement.stop(work)
             case Overdue.EXPIRED:

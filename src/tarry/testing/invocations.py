@@ -77,7 +77,7 @@ class FakeInvocationRecords:
         return QueueState(
             queued=states.count(InvocationState.QUEUED),
             delayed=states.count(InvocationState.DELAYED),
-            running=states.count(InvocationState.RUNNING),
+            running=sum(1 for record in self._newest() if _runs(record) and record.invocation.endpoint_id == endpoint_id),
             publishing=states.count(InvocationState.PUBLISHING),
             oldest_received_at_us=min((row.invocation.received_at_us for row in waiting), default=None),
         )
@@ -99,6 +99,11 @@ class FakeInvocationRecords:
     def _waiting(self, endpoint_id: str) -> list[Row]:
         rows = self._queue.rows.values()
         return [row for row in rows if row.invocation.endpoint_id == endpoint_id and row.state in _WAITING]
+
+
+def _runs(record: InvocationRecord) -> bool:
+    """What is only being ended has no instance."""
+    return record.state is InvocationState.RUNNING and record.instance_id is not None
 
 
 class FakeQueueControl:

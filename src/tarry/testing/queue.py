@@ -288,18 +288,19 @@ class FakeInvocationQueue:
 
     def changed(self, row: Row) -> None:
         """Show the row in the store."""
+        owner = row.lease.instance_id if row.lease else None
         self._store.records[row.invocation.id] = InvocationRecord(
             invocation=row.invocation,
             state=row.state,
             attempts=row.attempts,
             lost_attempts=row.lost_attempts,
             priority=row.priority,
-            claimed_at_us=row.claimed_at_us if row.state in _HELD else None,
+            claimed_at_us=row.claimed_at_us if row.state in _HELD and owner != _SWEEPER else None,
             due_at_us=row.due_at_us,
             stop_requested=row.stop_requested,
             stop_cause=row.stop_cause,
             redriven_as=row.redriven_as,
-            instance_id=row.lease.instance_id if row.lease else None,
+            instance_id=None if owner == _SWEEPER else owner,
             outcome=row.decision.outcome if row.decision else None,
         )
 

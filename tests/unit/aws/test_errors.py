@@ -1,8 +1,11 @@
 """The table from the core's errors to AWS's words covers the whole tree, and names its sources."""
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from tarry.aws.errors import TABLE, internal_failure, not_implemented, translate
+from tarry.aws.specs import EXTENSIONS
 from tarry.core import errors as core
 
 FAMILIES = {"sagemaker": "json", "sagemaker-runtime": "rest-json", "sns": "query", "sts": "query", "s3": "rest-xml"}
@@ -63,3 +66,14 @@ def test_refusals() -> None:
     assert internal_failure("json").code == "InternalFailure"
     assert not_implemented("rest-xml", "s3", "GetObjectAcl").code == "NotImplemented"
     assert "docs/compatibility.md" in not_implemented("json", "sagemaker", "X").message
+
+
+def test_the_tarry_service_declares_the_errors_that_its_table_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DATA_PATH", str(EXTENSIONS))
+    made = boto3.Session().client("tarry", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    for error in (core.InvalidRequest("x"), core.NotFound("x", "y"), core.Throttled("x"), core.AccessDenied("x")):
+        code = translate(error, service="tarry", family="json", account_id="1").code
+        assert issubclass(getattr(made.exceptions, code), ClientError)
+        for name in made.meta.service_model.operation_names:
+            declared = {shape.name for shape in made.meta.service_model.operation_model(name).error_shapes}
+            assert code in declared or (code == "ResourceNotFoundException" and name in {"CreateAccessKey", "ListAccessKeys"})

@@ -1,5 +1,6 @@
 """What starts the command line."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -23,3 +24,27 @@ def test_tarry_is_this_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tarry.cli.main, "main", lambda: called.append(True))
     entry.main()
     assert called == [True]
+
+
+def test_output_that_cannot_be_written_is_told_in_a_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tarry", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "tarry: The output could not be written: No space left on device.\n"
+
+
+def test_a_closed_output_is_no_error() -> None:
+    command = ["sh", "-c", f"exec {sys.executable} -m tarry --help >&-"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_another_error_of_the_system_is_not_taken_for_one_of_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise FileNotFoundError(errno.ENOENT, "gone", "x")
+
+    monkeypatch.setattr(tarry.cli.main, "main", fail)
+    with pytest.raises(FileNotFoundError):
+        entry.main()

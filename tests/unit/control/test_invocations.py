@@ -187,6 +187,16 @@ async def test_nothing_is_asked_again_if_one_of_them_cannot_be(world: World, wro
     assert (await world.commands.invocations.record("1")).redriven_as is None
 
 
+async def test_of_redrives_of_one_at_the_same_time_one_is_done_and_the_others_are_told_which(world: World) -> None:
+    await put(world, "1")
+    await end(world)
+    answers = await asyncio.gather(*(world.commands.redrives.these(["1"]) for _ in range(4)), return_exceptions=True)
+    (done,) = [each for each in answers if isinstance(each, redrives.Redriven)]
+    refused = [each for each in answers if isinstance(each, InvalidRequest)]
+    assert len(refused) == 3
+    assert {str(each) for each in refused} == {f'The invocation "1" has been redriven as "{done.done[0].again}".'}
+
+
 async def test_all_that_match_are_asked_again_once_newest_first(world: World) -> None:
     await put(world, "1", "2", "3")
     await end(world, count=2)

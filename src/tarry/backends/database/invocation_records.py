@@ -152,7 +152,7 @@ def _queue(connection: Connection, endpoint_id: str) -> QueueState:
     return QueueState(
         queued=queued.queued if queued else 0,
         delayed=count(InvocationState.DELAYED),
-        running=count(InvocationState.RUNNING),
+        running=count_running(connection, endpoint_id),
         publishing=count(InvocationState.PUBLISHING),
         oldest_received_at_us=min((row.received_at_us for row in oldest if row), default=None),
     )

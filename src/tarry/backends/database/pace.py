@@ -5,15 +5,15 @@ from itertools import islice
 from sqlalchemy import Connection, bindparam, func, literal, select
 
 from tarry.backends.database.documents import load
-from tarry.backends.database.queue_rows import literal_state
+from tarry.backends.database.queue_rows import SWEEPER, literal_state
 from tarry.backends.database.schema import decision, invocation
+from tarry.core.history import COUNTED_MAX
 from tarry.core.invocation import InvocationState, Outcome
 
 RECENT = 200
 """Ended invocations of all endpoints that are looked at."""
 MEASURED = 50
 """Those of one endpoint that an average is made of."""
-RUNNING_MAX = 10_000
 
 _RECENT = (
     select(invocation.c.endpoint_id, decision.c.outcome)
@@ -24,13 +24,14 @@ _RECENT = (
 _running = (
     select(literal(1))
     .where(invocation.c.endpoint_id == bindparam("of"), invocation.c.state == literal_state(InvocationState.RUNNING))
-    .limit(RUNNING_MAX)
+    .where(invocation.c.lease_owner.is_distinct_from(SWEEPER))
+    .limit(COUNTED_MAX)
 )
 _RUNNING = select(func.count()).select_from(_running.subquery())
 
 
 def count_running(connection: Connection, endpoint_id: str) -> int:
-    """How many invocations the endpoint's instances have, counted up to RUNNING_MAX."""
+    """How many invocations the endpoint's instances have, counted up to COUNTED_MAX."""
     return int(connection.execute(_RUNNING, {"of": endpoint_id}).scalar_one())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, select
 
 from tarry.backends.database.documents import load
-from tarry.backends.database.queue_rows import HELD, HELD_ROWS, literal_state
+from tarry.backends.database.queue_rows import HELD, HELD_ROWS, SWEEPER, literal_state
 from tarry.backends.database.schema import decision, invocation
 from tarry.core.errors import Bug
 from tarry.core.history import InvocationRecord, StopCause
@@ -69,14 +69,15 @@ def read_record(row: Any) -> InvocationRecord:
     """The record in a row of RECORD."""
     state = InvocationState(row.state)
     held = state in (InvocationState.RUNNING, InvocationState.PUBLISHING)
+    being_ended = row.lease_owner == SWEEPER  # which is no instance, and makes no attempt
     return InvocationRecord(
         invocation=load(Invocation, row.request),
         state=state,
         attempts=row.attempts,
         lost_attempts=row.lost_attempts,
         priority=row.priority,
-        instance_id=row.lease_owner,
-        claimed_at_us=row.claimed_at_us if held else None,
+        instance_id=None if being_ended else row.lease_owner,
+        claimed_at_us=None if being_ended or not held else row.claimed_at_us,
         due_at_us=row.due_at_us,
         stop_requested=row.stop_requested_at_us is not None,
         stop_cause=None if row.stop_cause is None else StopCause(row.stop_cause),

@@ -88,7 +88,7 @@ async def test_a_caller_that_is_gone_keeps_nobody_waiting(database: Database) ->
 async def test_an_error_of_the_disk_is_told_as_ours(database: Database) -> None:
     def busy(connection: Connection) -> None:
         error = sqlite3.OperationalError("database is locked")
-        error.sqlite_errorcode = sqlite3.SQLITE_BUSY  # type: ignore[misc]
+        error.sqlite_errorcode = sqlite3.SQLITE_BUSY
         raise error
 
     with pytest.raises(Throttled, match="Another program holds the database"):
