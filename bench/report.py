@@ -62,8 +62,9 @@ def _peers(raw: Raw) -> Table:
     accepted = _median(raw["accept"]["tarry"], "per_second") if "accept" in raw else None
     columns = ("tarry accepts so many times as many", *(f"works off, {at_once} at once" for at_once in filled))
     table = _table("what people run today, the same load", ("", "per second", *columns))
-    for name in ("celery", "procrastinate"):
-        rate = _median(runs[name], "per_second")
+    names = {"celery": "celery", "celery_results": "celery that keeps results", "procrastinate": "procrastinate"}
+    for key, name in names.items():
+        rate = _median(runs[key], "per_second")
         table.add_row(f"accepting: FastAPI + {name}", f"{rate:,.0f}", f"{accepted / rate:.1f}" if accepted else "")
     for store, by_processes in runs["end_to_end"].items():
         for processes, run in by_processes.items():

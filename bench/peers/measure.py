@@ -25,7 +25,12 @@ CELERY_PROCESSES = (4, 16)
 """Four, two for each core, and more, in case that they wait."""
 BUCKET = "peers"
 BODY = b"x" * 1000
-_ACCEPTING = {"celery": (services.redis, "BENCH_REDIS"), "procrastinate": (services.postgres, "BENCH_POSTGRES")}
+_ACCEPTING = {
+    "celery": ("web_celery", services.redis, "BENCH_REDIS", {}),
+    "celery_results": ("web_celery", services.redis, "BENCH_REDIS", {"BENCH_RESULTS": "1"}),
+    "procrastinate": ("web_procrastinate", services.postgres, "BENCH_POSTGRES", {}),
+}
+"""By name: the application, its service, the variable with the service's URL, further variables."""
 
 
 def reason_to_skip() -> str | None:
@@ -38,11 +43,11 @@ def reason_to_skip() -> str | None:
 def accepting(requests: list[Signed], seconds: int, rounds: int) -> dict[str, Any]:
     """Rates of accepting at 64 connections."""
     runs: dict[str, Any] = {}
-    for name, (service, variable) in _ACCEPTING.items():
+    for name, (app, service, variable, more) in _ACCEPTING.items():
         with ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            environ = {variable: stack.enter_context(service(directory))}
-            web = stack.enter_context(_web(f"bench.peers.web_{name}:app", environ, requests[0]))
+            environ = {variable: stack.enter_context(service(directory)), **more}
+            web = stack.enter_context(_web(f"bench.peers.{app}:app", environ, requests[0]))
             runs[name] = [load.post(web, requests, seconds).as_dict() for _ in range(rounds)]
     return runs
 

@@ -8,8 +8,10 @@ import celery
 import redis
 import urllib3
 
-app = celery.Celery("bench", broker=os.environ["BENCH_REDIS"])
-app.conf.update(task_ignore_result=True, task_acks_late=True, broker_connection_retry_on_startup=True)
+# With BENCH_RESULTS as "Keeping Results" in Celery's first steps has it, so that somebody can ask what became of a task.
+RESULTS = os.environ["BENCH_REDIS"] if os.environ.get("BENCH_RESULTS") else None
+app = celery.Celery("bench", broker=os.environ["BENCH_REDIS"], backend=RESULTS)
+app.conf.update(task_ignore_result=RESULTS is None, task_acks_late=True, broker_connection_retry_on_startup=True)
 
 ENDED = "ended"
 _clients = {}
