@@ -66,11 +66,11 @@ class RedriveCommands:
         ended = {record.id: record for record in found}
         for record in ended.values():
             _check(record)
-        redriven = await self._ask_again(list(ended.values()), dry_run=dry_run)
-        if not redriven.done and not redriven.reason:  # somebody else was first with each of them: the refusal says as what
+        answer = await self._ask_again(list(ended.values()), dry_run=dry_run)
+        if not answer.done and not answer.reason:  # somebody else was first with each of them: the refusal says as what
             for record in ended.values():
                 _check(await self._invocations.record(record.id))
-        return redriven
+        return answer
 
     async def matching(self, query: InvocationQuery, endpoint_name: str, *, limit: int, dry_run: bool = False) -> Redriven:
         """Ask again what all that match asked, but for those that have been redriven already; newest first, at most ``limit``.
